@@ -1,0 +1,37 @@
+/** @jest-config-loader esbuild-register */
+import { spawnSync } from 'node:child_process';
+import { basename } from 'node:path';
+import type { Config } from 'jest';
+
+// Native ES modules need a flag of Node's. `npm test` passes it; a bare `npx jest` starts itself again with it, once.
+const nodeFlags = ['--experimental-vm-modules', '--disable-warning=ExperimentalWarning'];
+const nodeFlagsGiven = `${process.execArgv.join(' ')} ${process.env.NODE_OPTIONS ?? ''}`;
+const [, script = '', ...args] = process.argv;
+
+if (/^jest(\.js)?$/.test(basename(script)) && !nodeFlagsGiven.includes('--experimental-vm-modules')) {
+  const { status } = spawnSync(process.execPath, [...process.execArgv, ...nodeFlags, script, ...args], {
+    stdio: 'inherit',
+  });
+  process.exit(status ?? 1);
+}
+
+const config: Config = {
+  testMatch: ['<rootDir>/test/**/*.test.ts'],
+  testTimeout: 20_000,
+  injectGlobals: false,
+  watchman: false,
+  extensionsToTreatAsEsm: ['.ts'],
+  moduleNameMapper: { '^express-oidc-tokens$': '<rootDir>/src/index.ts' },
+  modulePathIgnorePatterns: ['<rootDir>/dist/'],
+  transform: {
+    '\\.ts$': [
+      '@swc/jest',
+      { jsc: { target: 'es2023', parser: { syntax: 'typescript' } }, module: { type: 'es6' } },
+    ],
+  },
+  coverageProvider: 'v8',
+  coverageDirectory: 'coverage',
+  collectCoverageFrom: ['src/**/*.ts'],
+};
+
+export default config;
