@@ -101,7 +101,7 @@ export function configuration(settings: ProviderSettings, fixed: FixedConfigurat
     scopes: fixed.scopes,
     acrValues: ['pwd', 'mfa', 'phr'],
     claims: {
-      openid: ['sub', 'sid'],
+      openid: ['sub', 'sid', 'acr', 'amr', 'auth_time'],
       email: ['email', 'email_verified'],
       profile: ['name', 'given_name', 'preferred_username', 'groups', 'roles', 'tenant'],
     },
@@ -146,7 +146,7 @@ export function configuration(settings: ProviderSettings, fixed: FixedConfigurat
       },
     },
     // oidc-provider refuses loopback addresses (SSRF), where back-channel logout goes in tests: leave its dispatcher out.
-    fetch: (url, { method, headers, body, redirect, signal }) =>
+    fetch: (url, { method, headers, body, redirect, signal } = {}) =>
       fetch(url, { method, headers, body, redirect, signal } as RequestInit),
     findAccount: (_ctx, subject) => ({
       accountId: subject,

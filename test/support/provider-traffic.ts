@@ -127,7 +127,7 @@ export class ProviderTraffic {
     if (discovery && endpoint === 'discovery')
       ctx.body = discovery({ ...(ctx.body as Record<string, unknown>) });
     if (jwks && endpoint === 'jwks') ctx.body = jwks(structuredClone(ctx.body as { keys: JWK[] }));
-    const location = ctx.response.get('location');
+    const location = String(ctx.response.headers.location ?? '');
     if (!ctx.path.startsWith('/auth') || !location.startsWith('http') || location.startsWith(ctx.origin))
       return;
     const url = new URL(location);

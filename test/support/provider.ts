@@ -2,7 +2,7 @@ import './quiet.ts';
 
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect } from 'node:net';
 import type { JWK } from 'jose';
 import { type ClientMetadata, type KoaContextWithOIDC, Provider } from 'oidc-provider';
 import { MapAdapter } from './map-adapter.ts';
@@ -104,6 +104,8 @@ export class TestProvider extends ProviderTraffic {
     server.close();
     server.closeAllConnections();
     await closed;
+    // The refusal comes after the ends of the connections cut above, so this process's keep-alive pools know of them.
+    await once(connect(this.#port, '127.0.0.1'), 'connect').catch(() => {});
   }
 
   async close(): Promise<void> {

@@ -1,0 +1,123 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { RedisStore } from 'connect-redis';
+import { createClient, type RedisClientOptions } from 'redis';
+import type { StoreFactory } from './stores.ts';
+
+export type RedisClient = ReturnType<typeof createClient>;
+
+let available: boolean | undefined;
+
+/** Whether there is a `redis-server`; a CI without one is a failure, not a reason to skip. */
+export function redisAvailable(): boolean {
+  available ??= spawnSync('redis-server', ['--version']).status === 0;
+  if (!available && process.env.CI === 'true')
+    throw new Error('redis-server is missing: install redis-server');
+  return available;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  await once(server, 'close');
+  if (address === null || typeof address === 'string') throw new Error('no free port');
+  return address.port;
+}
+
+/** A real Redis of a test's own, on a free port, with its data in a temporary folder. */
+export class TestRedis {
+  readonly port: number;
+  readonly folder: string;
+  readonly #args: string[];
+  readonly #clients: RedisClient[] = [];
+  #process: ChildProcess | undefined;
+
+  constructor(port: number, folder: string, args: string[]) {
+    this.port = port;
+    this.folder = folder;
+    this.#args = args;
+  }
+
+  get url(): string {
+    return `redis://127.0.0.1:${this.port}`;
+  }
+
+  /** Starts the server, or starts it again on the same port with what it had saved. */
+  async start(): Promise<void> {
+    const args = ['--port', `${this.port}`, '--bind', '127.0.0.1', '--dir', this.folder, ...this.#args];
+    const child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'ignore'] });
+    this.#process = child;
+    let output = '';
+    for await (const chunk of child.stdout.iterator({ destroyOnReturn: false })) {
+      output += chunk;
+      if (output.includes('Ready to accept connections')) {
+        child.stdout.resume();
+        return;
+      }
+    }
+    throw new Error(`redis-server did not start:\n${output}`);
+  }
+
+  /** A connected client; `close()` ends it. Its connection errors are swallowed, as an app would log them. */
+  async client(options: RedisClientOptions = {}): Promise<RedisClient> {
+    const client = createClient({ url: this.url, ...options }) as RedisClient;
+    client.on('error', () => {});
+    await client.connect();
+    this.#clients.push(client);
+    return client;
+  }
+
+  /** SIGSTOP: connections stay open and nothing is answered. */
+  pause(): void {
+    this.#process?.kill('SIGSTOP');
+  }
+
+  resume(): void {
+    this.#process?.kill('SIGCONT');
+  }
+
+  /** Ends the server: `SIGTERM` saves where persistence is on, `SIGKILL` does not. */
+  async stop(signal: 'SIGTERM' | 'SIGKILL' = 'SIGKILL'): Promise<void> {
+    const child = this.#process;
+    this.#process = undefined;
+    if (!child || child.exitCode !== null) return;
+    const exited = once(child, 'exit');
+    child.kill('SIGCONT');
+    child.kill(signal);
+    await exited;
+  }
+
+  async close(): Promise<void> {
+    for (const client of this.#clients) client.destroy();
+    await this.stop();
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** Starts a Redis without persistence; `args` changes that (`['--appendonly', 'yes']`) or sets anything else. */
+export async function startRedis(args: string[] = []): Promise<TestRedis> {
+  const folder = await mkdtemp(join(tmpdir(), 'redis-'));
+  const redis = new TestRedis(await freePort(), folder, ['--save', '', '--appendonly', 'no', ...args]);
+  await redis.start();
+  return redis;
+}
+
+/** connect-redis over a Redis of its own; each `open()` starts one. */
+export const redisStoreFactory: StoreFactory = {
+  name: 'connect-redis',
+  async open() {
+    const redis = await startRedis();
+    const [client, other] = [await redis.client(), await redis.client()];
+    return {
+      store: new RedisStore({ client }),
+      reopen: () => new RedisStore({ client: other }),
+      close: () => redis.close(),
+    };
+  },
+};
