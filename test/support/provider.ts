@@ -6,6 +6,7 @@ import { type AddressInfo, connect } from 'node:net';
 import type { JWK } from 'jose';
 import { type ClientMetadata, type KoaContextWithOIDC, Provider } from 'oidc-provider';
 import { MapAdapter } from './map-adapter.ts';
+import { JWT_BEARER, registerOnBehalfOf, TOKEN_EXCHANGE } from './on-behalf-of-grants.ts';
 import { configuration } from './provider-config.ts';
 import { interact } from './provider-interaction.ts';
 import { generateKeys, type SignOptions, sharedKeys, signToken } from './provider-keys.ts';
@@ -33,6 +34,8 @@ export type {
  */
 export class TestProvider extends ProviderTraffic {
   readonly client = { clientId: 'web-app', clientSecret: 'web-app-secret-of-the-tests-0123456789abcdef' };
+  /** A web API's own client: it introspects tokens and acts on behalf of users. */
+  readonly api = { clientId: 'web-api', clientSecret: 'web-api-secret-of-the-tests-0123456789abcdef' };
   readonly #options: ProviderOptions;
   readonly #clientChanges: Partial<ClientMetadata>;
   #server: Server | undefined;
@@ -49,7 +52,7 @@ export class TestProvider extends ProviderTraffic {
       const token = await this.oidc.AccessToken.find(String(answer.access_token));
       return { ...answer, id_token: await this.signIdToken({ sub: token?.accountId }) };
     };
-    this.secrets.set(this.client.clientSecret, 'client_secret');
+    for (const { clientSecret } of [this.client, this.api]) this.secrets.set(clientSecret, 'client_secret');
   }
 
   get issuer(): string {
@@ -150,19 +153,27 @@ export class TestProvider extends ProviderTraffic {
       client_secret: this.client.clientSecret,
       redirect_uris: [uri],
       post_logout_redirect_uris: [uri],
-      grant_types: ['authorization_code', 'refresh_token', 'client_credentials'],
+      grant_types: ['authorization_code', 'refresh_token', 'client_credentials', TOKEN_EXCHANGE, JWT_BEARER],
       response_types: ['code'],
       ...this.#clientChanges,
+    };
+    const api: ClientMetadata = {
+      client_id: this.api.clientId,
+      client_secret: this.api.clientSecret,
+      redirect_uris: [],
+      response_types: [],
+      grant_types: ['client_credentials', TOKEN_EXCHANGE, JWT_BEARER],
     };
     const oidc = new Provider(
       this.issuer,
       configuration(this.settings, {
         adapter: (model) => new MapAdapter(model, this.storage),
-        clients: [client, ...(this.#options.clients ?? [])],
+        clients: [client, api, ...(this.#options.clients ?? [])],
         keys,
         scopes: [...SCOPES, ...(this.#options.scopes ?? [])],
       }),
     );
+    registerOnBehalfOf(oidc, keys, this.settings);
     // Test apps get random ports: any redirect URI will do.
     oidc.Client.prototype.redirectUriAllowed = () => true;
     oidc.Client.prototype.postLogoutRedirectUriAllowed = () => true;
