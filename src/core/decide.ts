@@ -1,0 +1,96 @@
+import type { InteractionReason } from './errors.ts';
+import type { ScopeSet } from './scopes.ts';
+import {
+  type CachedToken,
+  findRefreshToken,
+  findRefusal,
+  findTokens,
+  type RefreshToken,
+  type TokenCache,
+} from './token-cache.ts';
+import type { NormalizedRequest } from './token-request.ts';
+
+/** Why the provider is asked. */
+export type RefreshReason = 'expired' | 'no_cached_token' | 'forced' | 'claims' | 'refresh_soon';
+
+export type Decision =
+  | { kind: 'hit'; token: CachedToken; refreshSoon: boolean }
+  | {
+      kind: 'refresh';
+      reason: RefreshReason;
+      refreshToken: RefreshToken;
+      /** Not expired yet: what to serve when the provider does not answer. */
+      fallback: CachedToken | undefined;
+    }
+  | { kind: 'interaction'; reason: InteractionReason }
+  | { kind: 'not_granted'; scopes: ScopeSet };
+
+/** Two machines may disagree by this much; a token from further in the future means that the clock was set back. */
+const CLOCK_STEP_SECONDS = 30;
+
+const HARD_LEEWAY = { seconds: 60, share: 0.1 };
+const SOFT_LEEWAY = { seconds: 300, share: 0.25, jitter: 0.2 };
+
+/** The moment from which a token is no longer handed out without asking the provider first. */
+export function hardExpiry(token: CachedToken): number {
+  return (
+    token.expiresAt - Math.min(HARD_LEEWAY.seconds, HARD_LEEWAY.share * (token.expiresAt - token.cachedAt))
+  );
+}
+
+/**
+ * The moment from which a token is renewed in the background: the provider's `refresh_in`, else a quarter of the
+ * lifetime before the end, at most five minutes, ±20 % by `random` (0 to 1) so that a fleet does not refresh at once.
+ */
+export function softExpiry(now: number, lifetime: number, random: number, refreshIn?: number): number {
+  if (refreshIn !== undefined && refreshIn < lifetime) return now + refreshIn;
+  const leeway = Math.min(SOFT_LEEWAY.seconds, SOFT_LEEWAY.share * lifetime);
+  return now + lifetime - leeway * (1 + SOFT_LEEWAY.jitter * (2 * random - 1));
+}
+
+/** The whole of silent acquisition, as a value. `now` is in epoch seconds. */
+export function decide(cache: TokenCache | undefined, request: NormalizedRequest, now: number): Decision {
+  if (cache === undefined) return { kind: 'interaction', reason: 'no_token_cache' };
+  const matching = findTokens(cache, request);
+  const unexpired = matching.filter((token) => token.expiresAt > now);
+  const servable = unexpired.filter((token) => token.accessToken !== request.rejected);
+  const skipsCache = request.forceRefresh || request.claims !== undefined;
+  const best = servable.find(
+    (token) => now < hardExpiry(token) && token.cachedAt <= now + CLOCK_STEP_SECONDS,
+  );
+  if (best !== undefined && !skipsCache) {
+    return {
+      kind: 'hit',
+      token: best,
+      refreshSoon: now >= best.refreshAt && mayRefresh(cache, request, now),
+    };
+  }
+  const refusal = findRefusal(cache, request);
+  if (refusal?.state === 'denied') return { kind: 'not_granted', scopes: refusal.scopes };
+  if (refusal?.state === 'refused') return { kind: 'interaction', reason: 'scope_refused' };
+  const refreshToken = findRefreshToken(cache, request);
+  if (refreshToken === undefined) return { kind: 'interaction', reason: 'no_refresh_token' };
+  if (isExpired(refreshToken, now)) return { kind: 'interaction', reason: 'refresh_token_expired' };
+  const reason = refreshReason(request, matching);
+  return {
+    kind: 'refresh',
+    reason,
+    refreshToken,
+    fallback: request.claims === undefined ? servable[0] : undefined,
+  };
+}
+
+function mayRefresh(cache: TokenCache, request: NormalizedRequest, now: number): boolean {
+  const refreshToken = findRefreshToken(cache, request);
+  return refreshToken !== undefined && !isExpired(refreshToken, now);
+}
+
+function isExpired(refreshToken: RefreshToken, now: number): boolean {
+  return refreshToken.expiresAt !== undefined && refreshToken.expiresAt <= now;
+}
+
+function refreshReason(request: NormalizedRequest, matching: CachedToken[]): RefreshReason {
+  if (request.claims !== undefined) return 'claims';
+  if (request.forceRefresh || request.rejected !== undefined) return 'forced';
+  return matching.length > 0 ? 'expired' : 'no_cached_token';
+}

@@ -1,0 +1,89 @@
+import { isRecord } from './cache-codec.ts';
+import type { ScopeSet } from './scopes.ts';
+import type { Target } from './token-request.ts';
+
+const VERSION = 1;
+
+/** How long a login may take. */
+export const TRANSACTION_SECONDS = 900;
+
+/** How many logins of one browser may be pending. */
+export const MAX_PENDING = 10;
+
+/** One pending authorization request. */
+export interface Transaction {
+  /** `login`: the user came through the login route; `challenge`: a token or a guard asked. */
+  readonly kind: 'login' | 'challenge';
+  readonly nonce: string;
+  readonly verifier: string;
+  /** The value in the session of the browser that started it. */
+  readonly browser: string;
+  /** A path of the app. */
+  readonly returnTo: string;
+  /** What the authorization request asked for. */
+  readonly scopes: ScopeSet;
+  readonly resources: readonly string[];
+  /** What the code is redeemed for. */
+  readonly target: Target;
+  readonly maxAge?: number | undefined;
+  /** Equal for challenges that ask the same for the same URL. */
+  readonly loopKey?: string | undefined;
+  readonly createdAt: number;
+}
+
+/** A restarted login says so in its state: a second restart would be a loop. */
+const RESTARTED = 'r.';
+
+export function newState(random: string, restarted: boolean): string {
+  return restarted ? RESTARTED + random : random;
+}
+
+export function isRestarted(state: string | undefined): boolean {
+  return state?.startsWith(RESTARTED) ?? false;
+}
+
+export function encodeTransaction(transaction: Transaction): string {
+  return JSON.stringify({ v: VERSION, ...transaction });
+}
+
+/** Undefined for an unknown version and for one that is older than 15 minutes. */
+export function decodeTransaction(text: string, now: number): Transaction | undefined {
+  const value: unknown = JSON.parse(text);
+  if (!isRecord(value) || value.v !== VERSION) return undefined;
+  const { v: _version, ...transaction } = value;
+  if (typeof transaction.createdAt !== 'number' || transaction.createdAt + TRANSACTION_SECONDS < now)
+    return undefined;
+  return transaction as unknown as Transaction;
+}
+
+/** Adds a pending state; what is over the cap falls out, the oldest first. */
+export function addPending(
+  states: readonly string[],
+  state: string,
+): { states: string[]; dropped: string[] } {
+  const all = [...states.filter((other) => other !== state), state];
+  return { states: all.slice(-MAX_PENDING), dropped: all.slice(0, -MAX_PENDING) };
+}
+
+/** How often a challenge led to a successful login, and when last. */
+export interface LoopCount {
+  readonly key: string;
+  readonly count: number;
+  readonly at: number;
+}
+
+/** A challenge this long after its login is a new one: what it asked for was of use meanwhile. */
+const LOOP_WINDOW_SECONDS = 30;
+const MAX_LOOP_COUNT = 3;
+const MAX_LOOP_KEYS = 10;
+
+export function countLoop(counts: readonly LoopCount[], key: string, now: number): LoopCount[] {
+  const earlier = counts.find((entry) => entry.key === key && now - entry.at <= LOOP_WINDOW_SECONDS);
+  const others = counts.filter((entry) => entry.key !== key && now - entry.at <= LOOP_WINDOW_SECONDS);
+  return [...others, { key, count: (earlier?.count ?? 0) + 1, at: now }].slice(-MAX_LOOP_KEYS);
+}
+
+export function isLoop(counts: readonly LoopCount[], key: string, now: number): boolean {
+  const entry = counts.find((candidate) => candidate.key === key);
+  return entry !== undefined && entry.count >= MAX_LOOP_COUNT && now - entry.at <= LOOP_WINDOW_SECONDS;
+}

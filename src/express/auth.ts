@@ -1,0 +1,134 @@
+import { randomBytes } from 'node:crypto';
+import type { NextFunction, Request, RequestHandler, Response } from 'express';
+import type { Cipher, Clock } from '../core/ports.ts';
+import { publicPath } from '../core/return-to.ts';
+import { Provider } from '../protocol/provider.ts';
+import { AccessTokenMemory } from '../storage/access-token-memory.ts';
+import { KeyRingCipher, PlainCipher } from '../storage/encryption.ts';
+import { bindStore } from '../storage/store-binding.ts';
+import { CodeAcquisition } from '../tokens/acquire-by-code.ts';
+import { SilentAcquisition, type TokenResult } from '../tokens/acquire-silent.ts';
+import { CacheRecords } from '../tokens/cache-records.ts';
+import { ProviderPatience } from '../tokens/provider-patience.ts';
+import { Refresher } from '../tokens/refresh.ts';
+import type { Context, Shared } from './context.ts';
+import { type AuthOptions, parseOptions, type Settings } from './options.ts';
+import { Redemptions } from './redemptions.ts';
+import { rememberContext } from './request-context.ts';
+import { makeGetToken, makeGetTokenSilent, RequestOidc, ResponseOidc } from './request-surface.ts';
+import { callbackRoute } from './routes/callback.ts';
+import { loginRoute } from './routes/login.ts';
+import { logoutRoute } from './routes/logout.ts';
+import { dropHandle, getHandle, HANDLE_FIELD } from './session.ts';
+import { sessionProblem, warnAboutSession } from './session-checks.ts';
+
+/** The middleware, and what the app calls on it. */
+export interface AuthHandle extends RequestHandler {
+  /**
+   * Ends silent acquisition before the process ends: no new grants, those in flight are committed first, for ten
+   * seconds at most. For the app's own SIGTERM handler.
+   */
+  close(): Promise<void>;
+}
+
+const MAX_CACHE_BYTES = 512 * 1024;
+
+/**
+ * Sign-in with an OpenID Provider, and tokens for APIs.
+ *
+ * Mounts `/login`, `/callback` and `/logout`, and gives `req.oidc`, `res.oidc`, `req.getToken` and
+ * `req.getTokenSilent`. express-session comes before it. The provider is discovered when it is first needed.
+ *
+ * @throws {TypeError} for an option of the wrong kind.
+ * @throws {ConfigurationError} for one that is missing or contradicts another.
+ */
+export function auth(options?: AuthOptions): AuthHandle {
+  const settings = parseOptions(options);
+  const clock: Clock = { now: () => Date.now() / 1000 };
+  const shared: Shared = {
+    settings,
+    clock,
+    provider: new Provider(settings, clock, settings.logger),
+    cipher: makeCipher(settings),
+    memory: new AccessTokenMemory<TokenResult>(clock),
+    patience: new ProviderPatience(clock, settings.maxRetryAfterMs),
+    normalized: new Map(),
+  };
+  const contexts = new Map<Request['sessionStore'], Context>();
+
+  function auth(req: Request, res: Response, next: NextFunction): void {
+    const problem = sessionProblem(req);
+    if (problem !== undefined) {
+      next(problem);
+      return;
+    }
+    let context = contexts.get(req.sessionStore);
+    if (context === undefined) {
+      if (contexts.size === 0) warnAboutSession(req, settings.isProduction, settings.logger);
+      context = makeContext(shared, req.sessionStore);
+      contexts.set(req.sessionStore, context);
+    }
+    prepare(context, req, res);
+    const route = routeOf(settings, req);
+    if (route === undefined) next();
+    else route(context, req, res, next).catch(next);
+  }
+
+  const close = async (): Promise<void> => {
+    await Promise.all([...contexts.values()].map((context) => context.silent.close()));
+  };
+  return Object.assign(auth, { close });
+}
+
+function makeCipher({ encryptionKeys, logger }: Settings): Cipher {
+  if (encryptionKeys === undefined) return new PlainCipher();
+  if (encryptionKeys.length > 0) return new KeyRingCipher(encryptionKeys);
+  logger.warn(
+    'No OIDC_ENCRYPTION_KEYS: tokens are encrypted with a key of this process, so users sign in again after a restart. Make a key with ' +
+      `node -e "console.log('k1:' + require('crypto').randomBytes(32).toString('base64'))"`,
+  );
+  return new KeyRingCipher([{ kid: 'process', key: randomBytes(32) }]);
+}
+
+function makeContext(shared: Shared, store: Request['sessionStore']): Context {
+  const { settings, provider, clock, cipher, memory, patience } = shared;
+  const { logger } = settings;
+  const deadlines = { readMs: settings.storeReadTimeoutMs, writeMs: settings.storeWriteTimeoutMs };
+  const binding = bindStore(store, { deadlines, logger, handleField: HANDLE_FIELD });
+  const records = new CacheRecords(binding.tokens, cipher, {
+    maxTokens: settings.maxTokens,
+    maxBytes: MAX_CACHE_BYTES,
+  });
+  const parts = { provider, records, patience, clock, logger, random: Math.random, settings };
+  const refresher = new Refresher(parts);
+  return {
+    ...shared,
+    binding,
+    records,
+    silent: new SilentAcquisition({ refresher, records, memory, clock, logger, settings }),
+    byCode: new CodeAcquisition(parts),
+    redemptions: new Redemptions(),
+  };
+}
+
+function prepare(context: Context, req: Request, res: Response): void {
+  const handle = getHandle(req);
+  if (handle !== undefined && context.binding.guard.hasEnded(handle.ref)) dropHandle(req);
+  rememberContext(req, context);
+  req.oidc = new RequestOidc(context, req);
+  res.oidc = new ResponseOidc(context, req, res);
+  req.getToken = makeGetToken(context, req, res);
+  req.getTokenSilent = makeGetTokenSilent(context, req);
+}
+
+type Route = (context: Context, req: Request, res: Response, next: NextFunction) => Promise<void>;
+
+/** Routes match relative to the mount, and by the public path where nothing in front strips the base URL's path. */
+function routeOf({ routes, baseUrl }: Settings, req: Request): Route | undefined {
+  const matches = (route: string | false) =>
+    route !== false && (req.path === route || req.baseUrl + req.path === publicPath(route, baseUrl));
+  if (matches(routes.login) && (req.method === 'GET' || req.method === 'HEAD')) return loginRoute;
+  if (matches(routes.callback) && (req.method === 'GET' || req.method === 'POST')) return callbackRoute;
+  if (matches(routes.logout) && (req.method === 'GET' || req.method === 'POST')) return logoutRoute;
+  return undefined;
+}

@@ -1,0 +1,43 @@
+import type { Request } from 'express';
+import type { Cipher, Clock } from '../core/ports.ts';
+import type { SignedIn } from '../core/session-handle.ts';
+import type { NormalizedRequest } from '../core/token-request.ts';
+import type { Provider } from '../protocol/provider.ts';
+import type { AccessTokenMemory } from '../storage/access-token-memory.ts';
+import type { StoreBinding } from '../storage/store-binding.ts';
+import type { CodeAcquisition } from '../tokens/acquire-by-code.ts';
+import type { SilentAcquisition, TokenResult } from '../tokens/acquire-silent.ts';
+import type { CacheRecords } from '../tokens/cache-records.ts';
+import type { ProviderPatience } from '../tokens/provider-patience.ts';
+import type { Settings } from './options.ts';
+import type { Redemptions } from './redemptions.ts';
+import { getHandle, sessionLengthMs } from './session.ts';
+
+/** What one `auth()` shares between its requests. */
+export interface Shared {
+  readonly settings: Settings;
+  readonly provider: Provider;
+  readonly cipher: Cipher;
+  readonly clock: Clock;
+  readonly memory: AccessTokenMemory<TokenResult>;
+  /** One provider, one patience: whatever store the users' sessions are in. */
+  readonly patience: ProviderPatience;
+  /** Token requests that were read before, by their text. */
+  readonly normalized: Map<string, NormalizedRequest>;
+}
+
+/** What it shares between the requests of one session store. */
+export interface Context extends Shared {
+  readonly binding: StoreBinding;
+  readonly records: CacheRecords;
+  readonly silent: SilentAcquisition;
+  readonly byCode: CodeAcquisition;
+  readonly redemptions: Redemptions;
+}
+
+/** Who is signed in in this request's session, if anybody is and was not logged out meanwhile. */
+export function signedIn(context: Context, req: Request): SignedIn | undefined {
+  const handle = getHandle(req);
+  if (handle === undefined || context.binding.guard.hasEnded(handle.ref)) return undefined;
+  return { handle, sessionId: req.sessionID, sessionMs: sessionLengthMs(req) };
+}

@@ -1,0 +1,68 @@
+import type { Request, RequestHandler } from 'express';
+import { claimHolds, claimIs, type IdTokenClaims } from '../../core/claims.ts';
+import { ClaimMismatchError } from '../../core/errors.ts';
+import { guardHandler } from './decorate.ts';
+import { type AuthenticatedHandler, isSignedIn } from './requires-auth.ts';
+
+type ClaimValue = string | number | boolean | null;
+
+/**
+ * Lets users through whose ID-token claim `name` equals `value`. Not signed in: a challenge. Signed in without it:
+ * `ClaimMismatchError` 403, since another login would bring the same claims.
+ */
+export function claimEquals(name: string, value: ClaimValue, handler?: AuthenticatedHandler): RequestHandler {
+  checkName(name, 'claimEquals');
+  return claimGuard('claimEquals', (_req, claims) => claimIs(claims, name, value), handler);
+}
+
+/**
+ * Lets users through whose claim `name`, an array or a string separated by spaces, holds all `values`. A function as
+ * the last argument is the handler to wrap.
+ */
+export function claimIncludes(
+  name: string,
+  ...values:
+    | readonly [...(string | number | boolean)[], AuthenticatedHandler]
+    | readonly (string | number | boolean)[]
+): RequestHandler {
+  checkName(name, 'claimIncludes');
+  const last = values.at(-1);
+  const handler = typeof last === 'function' ? last : undefined;
+  const wanted = values.filter((value) => typeof value !== 'function') as (string | number | boolean)[];
+  if (wanted.length === 0) throw new TypeError('claimIncludes() needs at least one value');
+  return claimGuard('claimIncludes', (_req, claims) => claimHolds(claims, name, wanted), handler);
+}
+
+/** Lets users through for whom `check(req, claims)` is true. */
+export function claimCheck(
+  check: (req: Request, claims: IdTokenClaims) => boolean | Promise<boolean>,
+  handler?: AuthenticatedHandler,
+): RequestHandler {
+  if (typeof check !== 'function')
+    throw new TypeError('claimCheck() takes a function (req, claims) => boolean');
+  return claimGuard('claimCheck', check, handler);
+}
+
+function claimGuard(
+  name: string,
+  check: (req: Request, claims: IdTokenClaims) => boolean | Promise<boolean>,
+  handler: AuthenticatedHandler | undefined,
+): RequestHandler {
+  return guardHandler(
+    name,
+    async (req, res, next) => {
+      if (!(await isSignedIn(req, res, next))) return false;
+      const { user } = req.oidc;
+      if (user !== undefined && (await check(req, user))) return true;
+      throw new ClaimMismatchError(
+        'The signed-in user may not do this: the ID token does not hold the claim that this route asks for.',
+      );
+    },
+    handler,
+  );
+}
+
+function checkName(name: unknown, guard: string): void {
+  if (typeof name !== 'string' || name === '')
+    throw new TypeError(`${guard}() takes the name of a claim first`);
+}

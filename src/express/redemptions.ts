@@ -1,0 +1,46 @@
+/** How a callback ended: which session to go on with, and where. */
+export interface LoginOutcome {
+  readonly sessionId: string;
+  readonly returnTo: string;
+}
+
+interface Redemption {
+  readonly browser: string;
+  readonly outcome: Promise<LoginOutcome>;
+  readonly startedAt: number;
+}
+
+const REMEMBER_SECONDS = 60;
+const MAX_REMEMBERED = 10_000;
+
+/** Callbacks being redeemed or just redeemed, so that the same one sent twice gets the same end. */
+export class Redemptions {
+  readonly #redemptions = new Map<string, Redemption>();
+
+  /** The outcome of this state's callback, for the browser that it belongs to. */
+  find(stateHash: string, browser: string | undefined, now: number): Promise<LoginOutcome> | undefined {
+    const redemption = this.#redemptions.get(stateHash);
+    if (redemption === undefined || redemption.browser !== browser) return undefined;
+    return now - redemption.startedAt <= REMEMBER_SECONDS ? redemption.outcome : undefined;
+  }
+
+  start(
+    stateHash: string,
+    browser: string,
+    now: number,
+    redeem: () => Promise<LoginOutcome>,
+  ): Promise<LoginOutcome> {
+    this.#forgetOld(now);
+    const outcome = redeem();
+    outcome.catch(() => undefined);
+    this.#redemptions.set(stateHash, { browser, outcome, startedAt: now });
+    return outcome;
+  }
+
+  #forgetOld(now: number): void {
+    for (const [stateHash, { startedAt }] of this.#redemptions) {
+      if (now - startedAt <= REMEMBER_SECONDS && this.#redemptions.size < MAX_REMEMBERED) break;
+      this.#redemptions.delete(stateHash);
+    }
+  }
+}

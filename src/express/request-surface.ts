@@ -1,0 +1,170 @@
+import type { Request, Response } from 'express';
+import { accountOf, type IdTokenClaims } from '../core/claims.ts';
+import { InteractionRequiredError, TokenEndpointError } from '../core/errors.ts';
+import { publicPath, safeReturnTo } from '../core/return-to.ts';
+import { parseScopes } from '../core/scopes.ts';
+import type { Account } from '../core/token-cache.ts';
+import {
+  type NormalizedRequest,
+  normalizeRequest,
+  parseAcrValues,
+  parseClaims,
+  parseMaxAge,
+  type TokenRequest,
+  userInfoRequest,
+} from '../core/token-request.ts';
+import { userInfo } from '../protocol/grants.ts';
+import type { TokenResult } from '../tokens/acquire-silent.ts';
+import { challengeWhenFailing } from './challenge.ts';
+import { type Context, signedIn } from './context.ts';
+import { sendToProvider } from './routes/login.ts';
+import { type LogoutOptions, logout } from './routes/logout.ts';
+
+export type TokenRequestInput = string | readonly string[] | TokenRequest;
+
+/** `req.oidc`: who is signed in. Synchronous where it says nothing else, and then never touching a store. */
+export class RequestOidc {
+  readonly #context: Context;
+  readonly #req: Request;
+
+  constructor(context: Context, req: Request) {
+    this.#context = context;
+    this.#req = req;
+  }
+
+  isAuthenticated(): boolean {
+    return signedIn(this.#context, this.#req) !== undefined;
+  }
+
+  /** Issuer and subject, and a name to show where the ID token has one. */
+  get account(): Account | undefined {
+    const session = signedIn(this.#context, this.#req);
+    return session && accountOf(session.handle.claims);
+  }
+
+  /** The verified claims of the ID token (OpenID Connect Core §5.1); above 4 KiB the largest are left out. */
+  get user(): IdTokenClaims | undefined {
+    return signedIn(this.#context, this.#req)?.handle.claims;
+  }
+
+  /** The account of this session, or none. */
+  async getAccounts(): Promise<Account[]> {
+    const { account } = this;
+    return account === undefined ? [] : [account];
+  }
+
+  /** The raw ID token; undefined when nobody is signed in or the token cache is gone. */
+  async getIdToken(): Promise<string | undefined> {
+    const session = signedIn(this.#context, this.#req);
+    return session && this.#context.silent.idToken(session);
+  }
+
+  /**
+   * The claims of the userinfo endpoint, about the signed-in user (OpenID Connect Core §5.3).
+   *
+   * @throws {InteractionRequiredError} when there is no token for it.
+   * @throws {TokenEndpointError} when the endpoint does not answer with claims about this user.
+   */
+  async fetchUserInfo(): Promise<Record<string, unknown>> {
+    const { accessToken, account } = await acquire(this.#context, this.#req, userInfoRequest());
+    try {
+      return await userInfo(await this.#context.provider.connect(), accessToken, account.subject);
+    } catch (cause) {
+      throw new TokenEndpointError(
+        'The userinfo endpoint did not answer with claims about the signed-in user.',
+        cause,
+      );
+    }
+  }
+}
+
+/** What a login asks for beyond the configured one. */
+export interface LoginOptions {
+  /** A path of the app; default: the URL of this request for GET, else `/`. */
+  returnTo?: string;
+  /** Scopes to ask for together with the configured and the granted ones. */
+  scopes?: string | readonly string[];
+  /** `login`, `consent`, `select_account`, … (OpenID Connect Core §3.1.2.1). */
+  prompt?: string;
+  loginHint?: string;
+  acrValues?: string | readonly string[];
+  /** In seconds. */
+  maxAge?: number;
+  claims?: string | Readonly<Record<string, unknown>>;
+}
+
+/** `res.oidc`: the login and logout routes, from the app's own code. Both answer the request. */
+export class ResponseOidc {
+  readonly #context: Context;
+  readonly #req: Request;
+  readonly #res: Response;
+
+  constructor(context: Context, req: Request, res: Response) {
+    this.#context = context;
+    this.#req = req;
+    this.#res = res;
+  }
+
+  /** Sends the user to the provider. */
+  async login(options: LoginOptions = {}): Promise<void> {
+    const { baseUrl } = this.#context.settings;
+    const here = this.#req.method === 'GET' ? publicPath(this.#req.originalUrl, baseUrl) : undefined;
+    await sendToProvider(this.#context, this.#req, this.#res, {
+      kind: 'login',
+      returnTo: safeReturnTo(options.returnTo ?? here, baseUrl),
+      prompt: options.prompt,
+      loginHint: options.loginHint,
+      request: {
+        scopes: options.scopes === undefined ? [] : parseScopes(options.scopes),
+        claims: parseClaims(options.claims),
+        acrValues: options.acrValues === undefined ? undefined : parseAcrValues(options.acrValues),
+        maxAge: parseMaxAge(options.maxAge),
+      },
+    });
+  }
+
+  /** Ends the session here, then at the provider. */
+  logout(options: LogoutOptions = {}): Promise<void> {
+    return logout(this.#context, this.#req, this.#res, options);
+  }
+}
+
+export function makeGetTokenSilent(context: Context, req: Request) {
+  return async function getTokenSilent(input?: TokenRequestInput): Promise<TokenResult> {
+    return acquire(context, req, normalize(context, input));
+  };
+}
+
+export function makeGetToken(context: Context, req: Request, res: Response) {
+  return async function getToken(input?: TokenRequestInput): Promise<TokenResult> {
+    try {
+      return await acquire(context, req, normalize(context, input));
+    } catch (error) {
+      if (error instanceof InteractionRequiredError) await challengeWhenFailing(context, req, res, error);
+      throw error;
+    }
+  };
+}
+
+function acquire(
+  context: Context,
+  req: Request,
+  request: NormalizedRequest,
+): TokenResult | Promise<TokenResult> {
+  const session = signedIn(context, req);
+  if (session === undefined) throw new InteractionRequiredError({ ...request, reason: 'signed_out' });
+  return context.silent.fromMemory(session, request) ?? context.silent.acquire(session, request);
+}
+
+const MAX_REMEMBERED = 1000;
+
+/** Apps ask with the same few texts again and again; those are read once. */
+function normalize(context: Context, input: TokenRequestInput | undefined): NormalizedRequest {
+  const { normalized, settings } = context;
+  if (typeof input !== 'string') return normalizeRequest(input, settings.requestDefaults);
+  const known = normalized.get(input);
+  if (known !== undefined) return known;
+  const request = normalizeRequest(input, settings.requestDefaults);
+  if (normalized.size < MAX_REMEMBERED) normalized.set(input, request);
+  return request;
+}

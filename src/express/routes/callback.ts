@@ -1,0 +1,196 @@
+import type { NextFunction, Request, Response } from 'express';
+import { accountOf, type IdTokenClaims } from '../../core/claims.ts';
+import { LoginError } from '../../core/errors.ts';
+import { homePath } from '../../core/return-to.ts';
+import type { SessionHandle } from '../../core/session-handle.ts';
+import { countLoop, decodeTransaction, isRestarted, type Transaction } from '../../core/transaction.ts';
+import { signOut } from '../../tokens/sign-out.ts';
+import { type Context, signedIn } from '../context.ts';
+import type { LoginOutcome } from '../redemptions.ts';
+import { respondError } from '../respond-error.ts';
+import {
+  adoptSession,
+  getLoginState,
+  leaveSaved,
+  loginState,
+  ownData,
+  putData,
+  regenerateSession,
+  saveSession,
+  sessionLengthMs,
+  setHandle,
+  setLoginState,
+} from '../session.ts';
+import { hashState, startLogin } from '../start-login.ts';
+import { callbackParameters } from './callback-parameters.ts';
+import { sendToProvider } from './login.ts';
+
+/** `GET` or `POST /callback`: the way back from the provider. */
+export async function callbackRoute(
+  context: Context,
+  req: Request,
+  res: Response,
+  next: NextFunction,
+): Promise<void> {
+  try {
+    const parameters = await callbackParameters(context, req, res);
+    if (parameters !== undefined) await handleResponse(context, req, res, parameters);
+  } catch (error) {
+    respondError(context, req, res, next, error);
+  }
+}
+
+async function handleResponse(
+  context: Context,
+  req: Request,
+  res: Response,
+  response: URLSearchParams,
+): Promise<void> {
+  const { redemptions, clock, settings } = context;
+  const state = response.get('state') ?? '';
+  const stateHash = hashState(state);
+  const browser = getLoginState(req)?.browser;
+  const isKnown = redemptions.find(stateHash, browser, clock.now()) !== undefined;
+  const transaction = isKnown ? undefined : await peekTransaction(context, state);
+  // Another request with the same callback may have come this far while the record was read.
+  let outcome = redemptions.find(stateHash, browser, clock.now());
+  if (outcome === undefined) {
+    if (transaction === undefined || transaction.browser !== browser)
+      return unknownState(context, req, res, state, transaction);
+    outcome = redemptions.start(stateHash, transaction.browser, clock.now(), () =>
+      redeem(context, req, { state, response, transaction }),
+    );
+  }
+  const { sessionId, returnTo } = await outcome;
+  if (req.sessionID !== sessionId) await adoptSession(req, sessionId, settings.storeReadTimeoutMs);
+  res.set('Cache-Control', 'no-store').redirect(req.method === 'POST' ? 303 : 302, returnTo);
+}
+
+async function peekTransaction(context: Context, state: string): Promise<Transaction | undefined> {
+  if (state === '') return undefined;
+  const sealed = await context.binding.transactions.peek(hashState(state));
+  const text = sealed === undefined ? undefined : context.cipher.open(sealed, state, 'transaction');
+  return text === undefined ? undefined : decodeTransaction(text, context.clock.now());
+}
+
+/** A login that this browser did not start, or started too long ago: back to the app, or once more from the start. */
+async function unknownState(
+  context: Context,
+  req: Request,
+  res: Response,
+  state: string,
+  transaction: Transaction | undefined,
+): Promise<void> {
+  const { baseUrl } = context.settings;
+  if (signedIn(context, req) !== undefined) {
+    res.set('Cache-Control', 'no-store').redirect(homePath(baseUrl));
+    return;
+  }
+  if (isRestarted(state)) {
+    throw new LoginError(
+      'Your browser did not send back the cookie that this sign-in began with. Allow cookies for this site, then sign in again.',
+      { error: 'session_lost' },
+    );
+  }
+  await sendToProvider(context, req, res, {
+    kind: 'login',
+    returnTo: transaction?.returnTo ?? homePath(baseUrl),
+    isRestart: true,
+  });
+}
+
+interface LoginResponse {
+  readonly state: string;
+  readonly response: URLSearchParams;
+  readonly transaction: Transaction;
+}
+
+/** Consumes the transaction, redeems the code, stores the tokens, and only then changes the session. */
+async function redeem(
+  context: Context,
+  req: Request,
+  { state, response, transaction }: LoginResponse,
+): Promise<LoginOutcome> {
+  const { binding, byCode, settings } = context;
+  const taken = await binding.transactions.take(hashState(state));
+  if (taken === undefined)
+    throw new LoginError('This sign-in was completed already.', { error: 'state_consumed' });
+  if (isSingleTargetAnswer(response, transaction)) {
+    const { scopes, target } = transaction;
+    const request = { scopes, ...target };
+    const url = await startLogin(context, req, {
+      kind: transaction.kind,
+      returnTo: transaction.returnTo,
+      request,
+      singleResource: true,
+    });
+    return { sessionId: req.sessionID, returnTo: url.href };
+  }
+  const redeemed = await byCode.redeem({ transaction, state, response, redirectUri: settings.redirectUri });
+  const handle = await byCode.store(redeemed, transaction, signedIn(context, req), sessionLengthMs(req));
+  await beginSession(context, req, {
+    handle,
+    transaction,
+    claims: redeemed.claims,
+    stateHash: hashState(state),
+  });
+  return { sessionId: req.sessionID, returnTo: transaction.returnTo };
+}
+
+/** RFC 8707 §2: the provider does not take several resources at once; it is asked again for the one that is needed. */
+function isSingleTargetAnswer(response: URLSearchParams, { resources, target }: Transaction): boolean {
+  return response.get('error') === 'invalid_target' && resources.length > 1 && target.resource !== undefined;
+}
+
+interface NewLogin {
+  readonly handle: SessionHandle;
+  readonly transaction: Transaction;
+  /** All of them; the session may hold fewer. */
+  readonly claims: IdTokenClaims;
+  readonly stateHash: string;
+}
+
+/**
+ * The session of the account that signed in: a new id (against fixation), with the data of the anonymous session or
+ * of the same account; nothing of another account.
+ */
+async function beginSession(
+  context: Context,
+  req: Request,
+  { handle, transaction, claims, stateHash }: NewLogin,
+): Promise<void> {
+  const { settings, clock } = context;
+  const earlier = signedIn(context, req)?.handle;
+  const isOther =
+    earlier !== undefined && (earlier.issuer !== handle.issuer || earlier.subject !== handle.subject);
+  const data = isOther ? {} : ownData(req);
+  const state = loginState(req);
+  await regenerateSession(req, settings.storeWriteTimeoutMs);
+  putData(req, data);
+  setHandle(req, handle);
+  const loops =
+    transaction.loopKey === undefined
+      ? state.loops
+      : countLoop(state.loops, transaction.loopKey, clock.now());
+  const states = state.states.filter((other) => other !== stateHash);
+  setLoginState(req, { browser: transaction.browser, states, loops });
+  try {
+    await settings.afterLogin?.(req, { account: accountOf(handle.claims), claims });
+  } catch (error) {
+    await endAccount(context, handle);
+    req.session.destroy(() => undefined);
+    throw error;
+  }
+  await saveSession(req, settings.storeWriteTimeoutMs);
+  leaveSaved(req);
+  if (isOther && earlier !== undefined) await endAccount(context, earlier);
+}
+
+/** What can't be removed now is out of reach all the same: no session names it any more. */
+async function endAccount(context: Context, handle: SessionHandle): Promise<void> {
+  const { provider, records, memory, binding, settings } = context;
+  binding.guard.end(handle.ref);
+  await signOut({ provider, records, memory, logger: settings.logger }, handle).catch((error: Error) => {
+    settings.logger.warn('The tokens of an ended session could not be removed', { error: error.name });
+  });
+}

@@ -1,0 +1,94 @@
+import type { NextFunction, Request, Response } from 'express';
+import { homePath, safeReturnTo } from '../../core/return-to.ts';
+import { endSessionUrl } from '../../protocol/logout-request.ts';
+import { isTimedOut, within } from '../../tokens/flights.ts';
+import { signOut } from '../../tokens/sign-out.ts';
+import type { Context } from '../context.ts';
+import { sendPage } from '../pages.ts';
+import { isSameOrigin } from '../request-kind.ts';
+import { respondError } from '../respond-error.ts';
+import { destroySession, getHandle } from '../session.ts';
+
+const METADATA_TIMEOUT_MS = 1000;
+
+export interface LogoutOptions {
+  /** A path of the app, or a URL registered at the provider for the way back. Default: the base URL. */
+  returnTo?: string;
+}
+
+/** `POST /logout`; `GET` only from the app's own pages or typed in, so that no other site can log users out. */
+export async function logoutRoute(
+  context: Context,
+  req: Request,
+  res: Response,
+  next: NextFunction,
+): Promise<void> {
+  const isForeign =
+    req.method === 'POST' ? req.headers['sec-fetch-site'] === 'cross-site' : !isSameOrigin(req.headers);
+  if (isForeign) {
+    const action = {
+      href: req.originalUrl.split('?', 1)[0] as string,
+      label: 'Sign out',
+      method: 'post' as const,
+    };
+    sendPage(res, { status: 200, title: 'Sign out?', text: 'You will be signed out of this app.', action });
+    return;
+  }
+  await logout(context, req, res, {}).catch((error: unknown) => respondError(context, req, res, next, error));
+}
+
+/** Local first and always; then to the provider's own logout where it has one and can be asked within a second. */
+export async function logout(
+  context: Context,
+  req: Request,
+  res: Response,
+  options: LogoutOptions,
+): Promise<void> {
+  const { settings } = context;
+  const idToken = await endSession(context, req);
+  const atProvider = await providerLogout(context, { idToken, returnTo: options.returnTo });
+  const here = safeReturnTo(options.returnTo, settings.baseUrl, homePath(settings.baseUrl));
+  res.set('Cache-Control', 'no-store').redirect(303, atProvider?.href ?? here);
+}
+
+async function endSession(context: Context, req: Request): Promise<string | undefined> {
+  const { provider, records, memory, binding, settings } = context;
+  const handle = getHandle(req);
+  let idToken: string | undefined;
+  if (handle !== undefined) {
+    binding.guard.end(handle.ref);
+    const ended = signOut({ provider, records, memory, logger: settings.logger }, handle);
+    idToken = await ended.catch((error: Error) => {
+      settings.logger.warn('The tokens of a session that was logged out could not be removed', {
+        error: error.name,
+      });
+      return undefined;
+    });
+  }
+  await destroySession(req, settings.storeWriteTimeoutMs);
+  return idToken;
+}
+
+async function providerLogout(
+  context: Context,
+  logout: { idToken: string | undefined; returnTo: string | undefined },
+): Promise<URL | undefined> {
+  const { settings, provider } = context;
+  try {
+    const connection = await within(provider.connect(), METADATA_TIMEOUT_MS);
+    if (isTimedOut(connection)) return undefined;
+    return endSessionUrl(connection, {
+      idToken: logout.idToken,
+      postLogoutRedirectUri:
+        logout.returnTo === undefined
+          ? settings.postLogoutRedirectUri
+          : new URL(logout.returnTo, settings.baseUrl).href,
+    });
+  } catch (error) {
+    settings.logger.warn(
+      'The provider could not be asked for its logout; the user is signed out of this app',
+      { error: (error as Error).name },
+    );
+    return undefined;
+  }
+}

@@ -1,0 +1,49 @@
+import type { Request } from 'express';
+import { ConfigurationError, StoreUnavailableError } from '../core/errors.ts';
+import type { Logger } from '../core/ports.ts';
+
+/** What only a request can show: whether there is a session to keep the sign-in in. Said in words that fix it. */
+export function sessionProblem(req: Request): Error | undefined {
+  if (req.session && req.sessionStore) return undefined;
+  if (req.session) {
+    return new ConfigurationError(
+      'req.session is kept in a cookie. Tokens do not fit there and would be sent with every request: use express-session with a store.',
+    );
+  }
+  if (req.sessionStore)
+    return new StoreUnavailableError(
+      'express-session has no session for this request: its store is disconnected.',
+    );
+  return new ConfigurationError(
+    'There is no req.session: mount express-session before auth(), as in app.use(session({ … })); app.use(auth()).',
+  );
+}
+
+/** Says once what works, and will not work as people expect. */
+export function warnAboutSession(req: Request, isProduction: boolean, logger: Logger): void {
+  const { cookie } = req.session;
+  if (isProduction && req.sessionStore.constructor.name === 'MemoryStore') {
+    logger.warn(
+      'Sessions are kept in the memory of this process (MemoryStore): users are signed out at every restart. Use a shared store in production.',
+    );
+  }
+  if (cookie.sameSite === 'strict' || cookie.sameSite === true) {
+    logger.warn(
+      "The session cookie is sameSite 'strict': browsers do not send it on the way back from the provider, so logins fail. Use 'lax'.",
+    );
+  }
+  if (cookie.secure === true && !req.secure) {
+    logger.warn(
+      "The session cookie is secure, and Express sees this request as insecure, so it is not set. Behind a proxy: app.set('trust proxy', 1).",
+    );
+  }
+  if (isExpress4(req)) {
+    logger.warn(
+      'Express 4 does not forward rejected async handlers, which ends the process. Wrap them: requiresAuth(handler), requiresToken(request, handler).',
+    );
+  }
+}
+
+function isExpress4(req: Request): boolean {
+  return typeof (req.app as { lazyrouter?: unknown } | undefined)?.lazyrouter === 'function';
+}

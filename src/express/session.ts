@@ -1,0 +1,159 @@
+import { createHash, randomBytes } from 'node:crypto';
+import type { Request } from 'express';
+import type { Store } from 'express-session';
+import { isRecord } from '../core/cache-codec.ts';
+import { StoreUnavailableError } from '../core/errors.ts';
+import { readHandle, type SessionHandle } from '../core/session-handle.ts';
+import type { LoopCount } from '../core/transaction.ts';
+
+/** Where the session keeps what it holds of a sign-in. */
+export const HANDLE_FIELD = 'oidc';
+
+/** Where it keeps what belongs to logins under way. */
+const LOGIN_FIELD = 'oidcLogin';
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+
+/** What the session holds of pending logins; everything else of them lies in records of their own. */
+export interface LoginState {
+  /** Binds pending logins to this browser, through every change of the session id. */
+  readonly browser: string;
+  readonly states: readonly string[];
+  readonly loops: readonly LoopCount[];
+}
+
+type SessionFields = Record<string, unknown>;
+
+function fields(req: Request): SessionFields {
+  return req.session as unknown as SessionFields;
+}
+
+export function getHandle(req: Request): SessionHandle | undefined {
+  return req.session ? readHandle(fields(req)[HANDLE_FIELD]) : undefined;
+}
+
+export function setHandle(req: Request, handle: SessionHandle): void {
+  fields(req)[HANDLE_FIELD] = handle;
+}
+
+export function dropHandle(req: Request): void {
+  delete fields(req)[HANDLE_FIELD];
+}
+
+export function getLoginState(req: Request): LoginState | undefined {
+  const value = req.session ? fields(req)[LOGIN_FIELD] : undefined;
+  if (!isRecord(value) || typeof value.browser !== 'string') return undefined;
+  return {
+    browser: value.browser,
+    states: Array.isArray(value.states) ? value.states.filter((state) => typeof state === 'string') : [],
+    loops: Array.isArray(value.loops) ? (value.loops.filter(isRecord) as unknown as LoopCount[]) : [],
+  };
+}
+
+/**
+ * The login state, made when there is none.
+ *
+ * The browser value is derived from the session id, so that requests of one browser that start logins at the same
+ * moment agree on it, whichever saves the session last.
+ */
+export function loginState(req: Request): LoginState {
+  const browser = createHash('sha256').update(`browser ${req.sessionID}`).digest('base64url');
+  return getLoginState(req) ?? { browser, states: [], loops: [] };
+}
+
+export function setLoginState(req: Request, state: LoginState): void {
+  fields(req)[LOGIN_FIELD] = state;
+}
+
+/** How long the session lives from its last use. */
+export function sessionLengthMs(req: Request): number {
+  const { originalMaxAge } = req.session.cookie;
+  if (typeof originalMaxAge === 'number' && originalMaxAge > 0) return originalMaxAge;
+  const ttl = (req.sessionStore as { ttl?: unknown }).ttl;
+  return typeof ttl === 'number' && ttl > 0 ? ttl * 1000 : DAY_MS;
+}
+
+/** @throws {StoreUnavailableError} when the store fails or takes longer than the deadline. */
+export function saveSession(req: Request, deadlineMs: number): Promise<void> {
+  return storeCall('save the session', deadlineMs, (done) => req.session.save(done));
+}
+
+export function destroySession(req: Request, deadlineMs: number): Promise<void> {
+  return storeCall('destroy the session', deadlineMs, (done) => req.session.destroy(done));
+}
+
+/** A new session id; what the session held stays behind. */
+export function regenerateSession(req: Request, deadlineMs: number): Promise<void> {
+  return storeCall('make a new session', deadlineMs, (done) => req.session.regenerate(done));
+}
+
+/** The app's own data in the session. */
+export function ownData(req: Request): SessionFields {
+  const { cookie: _cookie, [HANDLE_FIELD]: _handle, [LOGIN_FIELD]: _login, ...data } = { ...fields(req) };
+  return data;
+}
+
+export function putData(req: Request, data: SessionFields): void {
+  Object.assign(fields(req), data);
+}
+
+/** Lets this request answer with the session of another request of the same browser. */
+export async function adoptSession(req: Request, sessionId: string, deadlineMs: number): Promise<boolean> {
+  const store: Store = req.sessionStore;
+  let found: Parameters<Store['createSession']>[1] | undefined;
+  await storeCall('read the session', deadlineMs, (done) => {
+    store.get(sessionId, (error, session) => {
+      found = session as typeof found;
+      done(error);
+    });
+  });
+  if (!found) return false;
+  req.sessionID = sessionId;
+  store.createSession(req, found);
+  leaveSaved(req);
+  return true;
+}
+
+/**
+ * The session is saved, and the response leaves next. express-session would save a session with a new id once more
+ * while the browser follows the redirect, and so overwrite what the next request writes.
+ */
+export function leaveSaved(req: Request): void {
+  Object.defineProperty(req.session, 'save', {
+    configurable: true,
+    writable: true,
+    value(done?: () => void) {
+      done?.();
+      return this;
+    },
+  });
+}
+
+/** A fresh, unguessable value. */
+export function randomText(): string {
+  return randomBytes(32).toString('base64url');
+}
+
+function storeCall(
+  what: string,
+  deadlineMs: number,
+  start: (done: (error?: unknown) => void) => void,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(
+      () => reject(new StoreUnavailableError(`The session store did not ${what} within ${deadlineMs} ms.`)),
+      deadlineMs,
+    );
+    timer.unref?.();
+    const done = (error?: unknown) => {
+      clearTimeout(timer);
+      if (error) reject(new StoreUnavailableError(`The session store could not ${what}.`, error));
+      else resolve();
+    };
+    try {
+      start(done);
+    } catch (error) {
+      done(error);
+    }
+  });
+}

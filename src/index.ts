@@ -1,0 +1,34 @@
+import './express/augmentation.ts';
+
+export type { IdTokenClaims } from './core/claims.ts';
+export type { ErrorCode, InteractionReason } from './core/errors.ts';
+export {
+  ClaimMismatchError,
+  ConfigurationError,
+  InteractionRequiredError,
+  LoginError,
+  OidcTokensError,
+  ProviderUnavailableError,
+  ScopeNotGrantedError,
+  StoreUnavailableError,
+  TokenEndpointError,
+} from './core/errors.ts';
+export type { Logger } from './core/ports.ts';
+export type { Account } from './core/token-cache.ts';
+export type { TokenRequest } from './core/token-request.ts';
+export type { AuthHandle } from './express/auth.ts';
+export { auth } from './express/auth.ts';
+export { claimCheck, claimEquals, claimIncludes } from './express/guards/claims.ts';
+export type { AuthenticatedHandler, AuthenticatedRequest } from './express/guards/requires-auth.ts';
+export { requiresAuth } from './express/guards/requires-auth.ts';
+export type { TokenHandler, TokenRequestInHand } from './express/guards/requires-token.ts';
+export { requiresToken } from './express/guards/requires-token.ts';
+export type { AuthOptions, ResourceOptions, RouteOptions } from './express/options.ts';
+export type {
+  LoginOptions,
+  RequestOidc,
+  ResponseOidc,
+  TokenRequestInput,
+} from './express/request-surface.ts';
+export type { LogoutOptions } from './express/routes/logout.ts';
+export type { TokenResult } from './tokens/acquire-silent.ts';

@@ -1,0 +1,85 @@
+import { ConfigurationError } from '../core/errors.ts';
+
+/** The part of `fetch` that this package calls. */
+export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
+
+const MAX_BODY_BYTES = 1024 * 1024;
+
+/** The provider's answer did not arrive whole. */
+export class AnswerLostError extends Error {
+  constructor(message: string, cause?: unknown) {
+    super(message, { cause });
+    this.name = 'AnswerLostError';
+  }
+}
+
+/**
+ * A fetch for talking to the provider: plain http only on loopback addresses unless allowed, no redirects,
+ * bodies read whole and at most 1 MiB.
+ */
+export function guardedFetch(fetch: Fetch, allowInsecureRequests: boolean): Fetch {
+  return async (url, init) => {
+    if (!allowInsecureRequests && !isSecureUrl(new URL(url))) {
+      throw new ConfigurationError(
+        `The provider names ${new URL(url).origin}, which is plain http. Use https, or set allowInsecureRequests: true.`,
+      );
+    }
+    const response = await fetch(url, { ...init, redirect: 'manual' });
+    const text = await readBody(response);
+    const hasBody = text !== '' && ![101, 204, 205, 304].includes(response.status);
+    const headers = new Headers(response.headers);
+    headers.delete('content-encoding');
+    headers.delete('content-length');
+    return new Response(hasBody ? text : null, { status: Math.max(response.status, 200), headers });
+  };
+}
+
+async function readBody(response: Response): Promise<string> {
+  if (response.body === null) return '';
+  const decoder = new TextDecoder();
+  let text = '';
+  let bytes = 0;
+  try {
+    for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+      bytes += chunk.byteLength;
+      if (bytes > MAX_BODY_BYTES) throw new Error('the body is larger than 1 MiB');
+      text += decoder.decode(chunk, { stream: true });
+    }
+  } catch (cause) {
+    throw new AnswerLostError('The answer of the provider did not arrive whole', cause);
+  }
+  return text + decoder.decode();
+}
+
+/** https, or http on a loopback address (RFC 8252 §8.3 knows why those are safe). */
+export function isSecureUrl(url: URL): boolean {
+  if (url.protocol === 'https:') return true;
+  return url.protocol === 'http:' && isLoopback(url.hostname);
+}
+
+function isLoopback(hostname: string): boolean {
+  return (
+    hostname === 'localhost' ||
+    hostname.endsWith('.localhost') ||
+    hostname === '[::1]' ||
+    /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(hostname)
+  );
+}
+
+const NEVER_SENT: ReadonlySet<string> = new Set([
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'UND_ERR_CONNECT_TIMEOUT',
+]);
+
+/** Whether a failed fetch can have reached the provider. Errors are read by their fields: fetch may throw another realm's. */
+export function wasSent(error: unknown, depth = 0): boolean {
+  if (typeof error !== 'object' || error === null || depth > 5) return true;
+  const { code, cause, errors } = error as { code?: unknown; cause?: unknown; errors?: unknown };
+  if (typeof code === 'string' && NEVER_SENT.has(code)) return false;
+  if (Array.isArray(errors) && errors.length > 0) return errors.some((single) => wasSent(single, depth + 1));
+  return wasSent(cause, depth + 1);
+}

@@ -1,0 +1,176 @@
+import {
+  AuthorizationResponseError,
+  authorizationCodeGrant,
+  fetchUserInfo,
+  refreshTokenGrant,
+  tokenRevocation,
+} from 'openid-client';
+import type { IdTokenClaims } from '../core/claims.ts';
+import { ConfigurationError, LoginError } from '../core/errors.ts';
+import { readAnswer, type TokenAnswer } from '../core/token-answer.ts';
+import type { TokenEndpointFailure } from '../core/token-endpoint-outcome.ts';
+import type { Target } from '../core/token-request.ts';
+import { KeysUnavailableError } from './jwt.ts';
+import type { Connection } from './provider.ts';
+import { type Exchange, withExchange } from './token-response.ts';
+
+/** How a token endpoint request ended. */
+export type GrantResult =
+  | { readonly ok: true; readonly answer: TokenAnswer; readonly claims: IdTokenClaims | undefined }
+  | {
+      readonly ok: false;
+      readonly failure: TokenEndpointFailure;
+      /** The refresh token of an answer that was refused for another reason. */
+      readonly refreshToken: string | undefined;
+    };
+
+interface GrantContext {
+  readonly connection: Connection;
+  readonly signal: AbortSignal;
+  readonly now: () => number;
+}
+
+export interface Redemption extends Target {
+  readonly redirectUri: string;
+  /** The parameters of the authorization response. */
+  readonly response: URLSearchParams;
+  readonly state: string;
+  readonly nonce: string;
+  readonly verifier: string;
+  readonly maxAge: number | undefined;
+}
+
+/**
+ * Redeems the code of an authorization response (OpenID Connect Core §3.1.3), checked by state, `iss` (RFC 9207),
+ * PKCE and nonce; the ID token fully validated, its signature too.
+ *
+ * @throws {LoginError} when the authorization response is an error or not to be believed.
+ */
+export async function redeemCode(context: GrantContext, redemption: Redemption): Promise<GrantResult> {
+  const url = new URL(redemption.redirectUri);
+  url.search = redemption.response.toString();
+  const checks = {
+    pkceCodeVerifier: redemption.verifier,
+    expectedState: redemption.state,
+    expectedNonce: redemption.nonce,
+    idTokenExpected: true,
+    ...(redemption.maxAge === undefined ? {} : { maxAge: redemption.maxAge }),
+  };
+  const parameters = targetParameters(redemption);
+  return runGrant(context, undefined, () =>
+    authorizationCodeGrant(context.connection.config, url, checks, parameters),
+  );
+}
+
+export interface Refresh extends Target {
+  readonly refreshToken: string;
+  /** Empty: everything that was granted. */
+  readonly scope: string;
+  readonly claims: string | undefined;
+  readonly subject: string;
+}
+
+/** The refresh grant (RFC 6749 §6), also for other scopes or another resource (RFC 8707 §2.2). */
+export async function refreshTokens(context: GrantContext, refresh: Refresh): Promise<GrantResult> {
+  const parameters = targetParameters(refresh);
+  if (refresh.scope !== '') parameters.set('scope', refresh.scope);
+  if (refresh.claims !== undefined) parameters.set('claims', refresh.claims);
+  return runGrant(context, refresh.subject, () =>
+    refreshTokenGrant(context.connection.config, refresh.refreshToken, parameters),
+  );
+}
+
+function targetParameters({ resource, audience }: Target): URLSearchParams {
+  const parameters = new URLSearchParams();
+  if (resource !== undefined) parameters.set('resource', resource);
+  if (audience !== undefined) parameters.set('audience', audience);
+  return parameters;
+}
+
+interface Claims {
+  claims(): object | undefined;
+}
+
+async function runGrant(
+  context: GrantContext,
+  subject: string | undefined,
+  grant: () => Promise<Claims>,
+): Promise<GrantResult> {
+  const exchange: Exchange = { signal: context.signal, now: context.now };
+  try {
+    const response = await withExchange(exchange, grant);
+    const claims = response.claims() as IdTokenClaims | undefined;
+    const answer = readAnswer(exchange.answer ?? {});
+    if (answer === undefined) return refuse('malformed');
+    // openid-client does not compare the subject of a refreshed ID token with the earlier one (Core §12.2).
+    if (subject !== undefined && claims !== undefined && claims.sub !== subject) {
+      return {
+        ok: false,
+        failure: { transport: 'answered', refused: 'other_subject' },
+        refreshToken: undefined,
+      };
+    }
+    if (answer.idToken !== undefined) await verifyIdToken(answer.idToken, context.connection);
+    return { ok: true, answer, claims };
+  } catch (error) {
+    if (exchange.failure !== undefined)
+      return { ok: false, failure: exchange.failure, refreshToken: undefined };
+    if (exchange.answer === undefined) throw asTypedError(error);
+    if (typeof exchange.answer.access_token !== 'string') return refuse('malformed');
+    return refuse(error instanceof KeysUnavailableError ? 'keys_unavailable' : 'invalid_id_token');
+  }
+
+  function refuse(refused: NonNullable<TokenEndpointFailure['refused']>): GrantResult {
+    return { ok: false, failure: { transport: 'answered', refused }, refreshToken: exchange.refreshToken };
+  }
+}
+
+async function verifyIdToken(idToken: string, { keys, idTokenSigningAlg }: Connection): Promise<void> {
+  await keys.verify(idToken, [idTokenSigningAlg]);
+}
+
+/** Before the token endpoint was called: the authorization response was an error, or did not fit the request. */
+function asTypedError(error: unknown): unknown {
+  if (error instanceof AuthorizationResponseError) {
+    return new LoginError(
+      `The provider answered the login with ${JSON.stringify(error.error.slice(0, 80))}.`,
+      {
+        error: error.error,
+        errorDescription: error.error_description,
+      },
+    );
+  }
+  const code = (error as { code?: unknown }).code;
+  if (typeof code === 'string' && code.startsWith('OAUTH_')) {
+    return new LoginError(
+      'The answer of the provider to the login does not fit the request, so it is not used.',
+      {
+        error: 'invalid_response',
+        cause: error,
+      },
+    );
+  }
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof ConfigurationError) return cause;
+  }
+  return error;
+}
+
+/** The claims of the userinfo endpoint (OpenID Connect Core §5.3), checked to be about `subject`. */
+export async function userInfo(
+  connection: Connection,
+  accessToken: string,
+  subject: string,
+): Promise<Record<string, unknown>> {
+  return { ...(await fetchUserInfo(connection.config, accessToken, subject)) };
+}
+
+/** Tells the provider that a refresh token is not needed any more (RFC 7009). False where it has no such endpoint. */
+export async function revokeRefreshToken(
+  { config, server }: Connection,
+  refreshToken: string,
+): Promise<boolean> {
+  if (server.revocation_endpoint === undefined) return false;
+  await tokenRevocation(config, refreshToken, { token_type_hint: 'refresh_token' });
+  return true;
+}

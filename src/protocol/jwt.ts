@@ -1,0 +1,181 @@
+import { compactVerify, decodeProtectedHeader, importJWK, type JWK } from 'jose';
+import type { Fetch } from './fetch.ts';
+
+/** A JWT that must not be believed. The message says why, without the token. */
+export class InvalidJwtError extends Error {
+  constructor(message: string, cause?: unknown) {
+    super(message, { cause });
+    this.name = 'InvalidJwtError';
+  }
+}
+
+/** The provider's keys cannot be had, so nothing can be said about the JWT. */
+export class KeysUnavailableError extends Error {
+  constructor(cause: unknown) {
+    super('The keys of the provider cannot be had', { cause });
+    this.name = 'KeysUnavailableError';
+  }
+}
+
+/** HMAC and `none` are never among them: whoever knows the client secret could sign. */
+export const ASYMMETRIC_ALGORITHMS: readonly string[] = [
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'ES512',
+  'EdDSA',
+  'Ed25519',
+];
+
+const MAX_KEYS = 100;
+const MAX_AGE_SECONDS = 600;
+const COOLDOWN_SECONDS = 30;
+const FETCH_TIMEOUT_MS = 5000;
+
+interface KeySetSources {
+  readonly fetch: Fetch;
+  readonly jwksUri: () => Promise<string>;
+  readonly now: () => number;
+}
+
+/**
+ * The provider's signing keys: cached, fetched again for an unknown `kid`, kept when the provider is down.
+ *
+ * A refetch that does not bring the wanted key is followed by a cooldown, so that made-up key ids cost the
+ * provider nothing.
+ */
+export class KeySet {
+  readonly #sources: KeySetSources;
+  #keys: JWK[] | undefined;
+  #fetchedAt = 0;
+  #cooldownUntil = 0;
+  #fetching: Promise<void> | undefined;
+
+  constructor(sources: KeySetSources) {
+    this.#sources = sources;
+  }
+
+  /**
+   * Verifies a compact JWS by the algorithms allowed.
+   *
+   * @throws {InvalidJwtError} when it is not signed by one of the provider's keys.
+   * @throws {KeysUnavailableError} when the keys cannot be fetched and none of the cached ones fits.
+   */
+  async verify(jwt: string, algorithms: readonly string[]): Promise<void> {
+    const { alg, kid } = protectedHeader(jwt);
+    if (!algorithms.includes(alg)) {
+      throw new InvalidJwtError(
+        `It is signed with ${JSON.stringify(alg.slice(0, 20))}, not with ${algorithms.join(' or ')}`,
+      );
+    }
+    await this.#refreshStaleKeys();
+    if (await this.#verifiesWithCached(jwt, alg, kid)) return;
+    if (this.#sources.now() < this.#cooldownUntil)
+      throw new InvalidJwtError('No key of the provider verifies its signature');
+    await this.#fetchKeys();
+    if (await this.#verifiesWithCached(jwt, alg, kid)) return;
+    this.#cooldownUntil = this.#sources.now() + COOLDOWN_SECONDS;
+    throw new InvalidJwtError('No key of the provider verifies its signature');
+  }
+
+  /** Keys that were good stay good while the provider is down. */
+  async #refreshStaleKeys(): Promise<void> {
+    if (this.#keys !== undefined && this.#sources.now() - this.#fetchedAt < MAX_AGE_SECONDS) return;
+    try {
+      await this.#fetchKeys();
+    } catch (error) {
+      if (this.#keys === undefined) throw error;
+      this.#fetchedAt = this.#sources.now();
+    }
+  }
+
+  async #verifiesWithCached(jwt: string, alg: string, kid: string | undefined): Promise<boolean> {
+    for (const jwk of candidates(this.#keys ?? [], alg, kid)) {
+      if (await verifies(jwt, jwk, alg)) return true;
+    }
+    return false;
+  }
+
+  async #fetchKeys(): Promise<void> {
+    const fetching = this.#fetching ?? this.#fetchOnce();
+    this.#fetching = fetching;
+    try {
+      await fetching;
+    } finally {
+      if (this.#fetching === fetching) this.#fetching = undefined;
+    }
+  }
+
+  async #fetchOnce(): Promise<void> {
+    try {
+      const uri = await this.#sources.jwksUri();
+      const response = await this.#sources.fetch(uri, {
+        headers: { accept: 'application/json, application/jwk-set+json' },
+        signal: AbortSignal.timeout(FETCH_TIMEOUT_MS),
+      });
+      if (response.status !== 200) throw new Error(`The keys endpoint answered ${response.status}`);
+      this.#keys = usableKeys(await response.json());
+      this.#fetchedAt = this.#sources.now();
+    } catch (cause) {
+      throw new KeysUnavailableError(cause);
+    }
+  }
+}
+
+function protectedHeader(jwt: string): { alg: string; kid: string | undefined } {
+  try {
+    const { alg, kid } = decodeProtectedHeader(jwt);
+    return { alg: String(alg), kid: typeof kid === 'string' ? kid : undefined };
+  } catch {
+    throw new InvalidJwtError('It is not a signed JWT');
+  }
+}
+
+/** Public keys for signatures; a broken or foreign entry does not spoil the set. */
+function usableKeys(document: unknown): JWK[] {
+  const keys: unknown = (document as { keys?: unknown } | null)?.keys;
+  if (!Array.isArray(keys)) throw new Error('The keys endpoint did not answer with a JWK set');
+  return keys.slice(0, MAX_KEYS).filter(isUsableKey).map(publicPart);
+}
+
+function isUsableKey(key: unknown): key is JWK {
+  if (typeof key !== 'object' || key === null) return false;
+  const { kty, use, key_ops: operations } = key as Record<string, unknown>;
+  if (kty !== 'RSA' && kty !== 'EC' && kty !== 'OKP') return false;
+  if (use !== undefined && use !== 'sig') return false;
+  return operations === undefined || (Array.isArray(operations) && operations.includes('verify'));
+}
+
+function publicPart(key: JWK): JWK {
+  const { kty, kid, alg, n, e, crv, x, y } = key;
+  const fields = Object.entries({ kty, kid, alg, n, e, crv, x, y }).filter(
+    ([, value]) => typeof value === 'string',
+  );
+  return Object.fromEntries(fields) as unknown as JWK;
+}
+
+function candidates(keys: JWK[], alg: string, kid: string | undefined): JWK[] {
+  return keys.filter(
+    (key) => keyTypeOf(alg) === key.kty && (key.alg ?? alg) === alg && (kid === undefined || key.kid === kid),
+  );
+}
+
+function keyTypeOf(alg: string): string {
+  if (alg.startsWith('RS') || alg.startsWith('PS')) return 'RSA';
+  return alg.startsWith('ES') ? 'EC' : 'OKP';
+}
+
+async function verifies(jwt: string, jwk: JWK, alg: string): Promise<boolean> {
+  try {
+    await compactVerify(jwt, await importJWK(jwk, alg), { algorithms: [alg] });
+    return true;
+  } catch {
+    // A key that cannot be read and a signature that does not match say the same: not by this key.
+    return false;
+  }
+}

@@ -1,0 +1,208 @@
+import { randomBytes } from 'node:crypto';
+import { accountOf, claimsForSession, type IdTokenClaims } from '../core/claims.ts';
+import { ConfigurationError, LoginError, ProviderUnavailableError, safeText } from '../core/errors.ts';
+import type { Clock, Logger } from '../core/ports.ts';
+import { grantedScopes } from '../core/scopes.ts';
+import type { SessionHandle, SignedIn } from '../core/session-handle.ts';
+import type { TokenAnswer } from '../core/token-answer.ts';
+import {
+  addRefreshToken,
+  emptyCache,
+  putToken,
+  settleRefusals,
+  type TokenCache,
+} from '../core/token-cache.ts';
+import { classifyFailure, type TokenEndpointFailure } from '../core/token-endpoint-outcome.ts';
+import type { Transaction } from '../core/transaction.ts';
+import { redeemCode } from '../protocol/grants.ts';
+import type { Provider } from '../protocol/provider.ts';
+import type { CacheRecords } from './cache-records.ts';
+import { cachedToken, refreshTokenOf } from './token-set.ts';
+
+export interface CodeParts {
+  readonly provider: Provider;
+  readonly records: CacheRecords;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly random: () => number;
+  readonly settings: { readonly grantTimeoutMs: number; readonly defaultLifetime: number };
+}
+
+interface LoginResponse {
+  readonly transaction: Transaction;
+  readonly redirectUri: string;
+  readonly state: string;
+  readonly response: URLSearchParams;
+}
+
+interface Redeemed {
+  readonly answer: TokenAnswer;
+  readonly claims: IdTokenClaims;
+}
+
+const NOT_SENT_TRIES = 3;
+const COMMIT_TRIES = 5;
+
+/** Redeems the code and stores the tokens: the first of the four acquisitions. */
+export class CodeAcquisition {
+  readonly #parts: CodeParts;
+  #hasWarnedAboutRefreshToken = false;
+
+  constructor(parts: CodeParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * @throws {LoginError} when the provider answered with an error or with something that is not to be believed.
+   * @throws {ProviderUnavailableError} when it did not answer.
+   */
+  async redeem(login: LoginResponse): Promise<Redeemed> {
+    const { provider, settings, clock } = this.#parts;
+    const connection = await provider.connect();
+    const context = {
+      connection,
+      signal: AbortSignal.timeout(settings.grantTimeoutMs),
+      now: () => clock.now(),
+    };
+    const { transaction, redirectUri, state, response } = login;
+    const redemption = {
+      redirectUri,
+      response,
+      state,
+      ...transaction.target,
+      nonce: transaction.nonce,
+      verifier: transaction.verifier,
+      maxAge: transaction.maxAge,
+    };
+    for (let tries = 1; ; tries += 1) {
+      const result = await redeemCode(context, redemption);
+      if (result.ok && result.claims !== undefined) return { answer: result.answer, claims: result.claims };
+      if (result.ok) throw redemptionError({ transport: 'answered', refused: 'invalid_id_token' });
+      // A code is good for one use: only what never left this machine is sent again.
+      if (result.failure.transport !== 'not_sent' || tries >= NOT_SENT_TRIES)
+        throw redemptionError(result.failure);
+    }
+  }
+
+  /**
+   * Stores the tokens of a login. The account that is signed in already keeps its cache, with these tokens added;
+   * any other gets a new one.
+   */
+  async store(
+    redeemed: Redeemed,
+    transaction: Transaction,
+    current: SignedIn | undefined,
+    sessionMs: number,
+  ): Promise<SessionHandle> {
+    const { claims } = redeemed;
+    this.#warnAboutRefreshToken(redeemed.answer, transaction);
+    const { claims: sessionClaims, dropped } = claimsForSession(claims);
+    if (dropped.length > 0) {
+      this.#parts.logger.warn(
+        'The ID token is larger than the session takes: some claims are left out of req.oidc.user',
+        { dropped },
+      );
+    }
+    if (
+      current !== undefined &&
+      current.handle.issuer === claims.iss &&
+      current.handle.subject === claims.sub
+    ) {
+      const merged = { ...current.handle, epoch: current.handle.epoch + 1, claims: sessionClaims };
+      if (await this.#commit({ ...current, handle: merged }, redeemed, transaction)) return merged;
+    }
+    const handle: SessionHandle = {
+      ref: randomBytes(24).toString('base64url'),
+      key: randomBytes(32).toString('base64url'),
+      issuer: claims.iss,
+      subject: claims.sub,
+      epoch: 1,
+      claims: sessionClaims,
+    };
+    await this.#commit({ handle, sessionId: '', sessionMs }, redeemed, transaction);
+    return handle;
+  }
+
+  /** Beside a refresh in flight the later commit starts again from the newer record. False after a logout. */
+  async #commit(session: SignedIn, redeemed: Redeemed, transaction: Transaction): Promise<boolean> {
+    for (let tries = 1; tries <= COMMIT_TRIES; tries += 1) {
+      const record = await this.#parts.records.load(session.handle);
+      if (record.state === 'tombstone') return false;
+      const now = this.#parts.clock.now();
+      const base = record.cache ?? emptyCache(accountOf(redeemed.claims));
+      const next = this.#withLogin(base, redeemed, transaction, now);
+      const committed = await this.#parts.records.commit(session, record.version, next, now);
+      if (committed !== 'newer') return committed === 'committed';
+    }
+    throw new ProviderUnavailableError('The token cache changed too often while the login was stored.', 1);
+  }
+
+  #withLogin(base: TokenCache, { answer }: Redeemed, transaction: Transaction, now: number): TokenCache {
+    const { scopes, target, resources, kind } = transaction;
+    const asked = { scopes, askedFor: [], target };
+    const token = cachedToken(answer, asked, now, this.#parts.random(), this.#parts.settings.defaultLifetime);
+    const refreshToken = refreshTokenOf(answer, resources, now);
+    const withTokens = putToken(
+      refreshToken === undefined ? base : addRefreshToken(base, refreshToken),
+      token,
+      now,
+    );
+    const settled =
+      kind === 'login'
+        ? { ...withTokens, refusals: [] }
+        : settleRefusals(withTokens, {
+            asked: scopes,
+            resources,
+            target,
+            granted: grantedScopes(answer.scope, scopes),
+          });
+    return { ...settled, idToken: answer.idToken };
+  }
+
+  #warnAboutRefreshToken(answer: TokenAnswer, transaction: Transaction): void {
+    const missing = transaction.scopes.includes('offline_access') && answer.refreshToken === undefined;
+    if (!missing || this.#hasWarnedAboutRefreshToken) return;
+    this.#hasWarnedAboutRefreshToken = true;
+    this.#parts.logger.warn(
+      'The provider gave no refresh token although offline_access was asked for, so users are sent to it at every expiry. ' +
+        "Set authorizationParams: { prompt: 'consent' }, or allow refresh tokens for this client at the provider.",
+    );
+  }
+}
+
+function redemptionError(failure: TokenEndpointFailure): Error {
+  const outcome = classifyFailure(failure);
+  switch (outcome.kind) {
+    case 'configuration':
+      return new ConfigurationError(
+        `The provider refuses this client (${safeText(outcome.error, 80)}). Check the client id, the client secret and clientAuth.`,
+      );
+    case 'throttled':
+      return new ProviderUnavailableError(
+        'The provider asked for patience during the login. Sign in again in a moment.',
+        outcome.retryAfter,
+      );
+    case 'not_sent':
+    case 'ambiguous':
+      return new ProviderUnavailableError(
+        'The provider did not answer during the login. Sign in again in a moment.',
+      );
+    case 'unusable':
+      if (outcome.because === 'keys_unavailable')
+        return new ProviderUnavailableError(
+          "The provider's keys cannot be had, so the login cannot be checked.",
+        );
+      return new LoginError('The ID token of this login is not valid, so it is not used.', {
+        error: 'invalid_id_token',
+      });
+    case 'rejected':
+      return new LoginError('The provider does not accept this login any more. Sign in again.', {
+        error: 'invalid_grant',
+      });
+    default:
+      return new LoginError('The provider refused to complete the login.', {
+        error: failure.error ?? outcome.kind,
+        errorDescription: failure.description,
+      });
+  }
+}

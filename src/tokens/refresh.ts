@@ -1,0 +1,325 @@
+import { type Decision, decide, type RefreshReason } from '../core/decide.ts';
+import {
+  ConfigurationError,
+  type InteractionReason,
+  InteractionRequiredError,
+  ProviderUnavailableError,
+  ScopeNotGrantedError,
+  safeText,
+  TokenEndpointError,
+} from '../core/errors.ts';
+import type { Clock, CommitResult, Logger } from '../core/ports.ts';
+import { scopeSet } from '../core/scopes.ts';
+import type { SignedIn } from '../core/session-handle.ts';
+import {
+  type CachedToken,
+  dropRefreshToken,
+  findRefreshToken,
+  findRefusal,
+  putToken,
+  type RefreshToken,
+  recordRefusal,
+  rotateRefreshToken,
+  type TokenCache,
+} from '../core/token-cache.ts';
+import { classifyFailure, type Outcome, retriesFor } from '../core/token-endpoint-outcome.ts';
+import type { NormalizedRequest } from '../core/token-request.ts';
+import { type GrantResult, refreshTokens, revokeRefreshToken } from '../protocol/grants.ts';
+import type { Provider } from '../protocol/provider.ts';
+import type { CacheRecords, OpenRecord } from './cache-records.ts';
+import { pause } from './flights.ts';
+import type { ProviderPatience } from './provider-patience.ts';
+import { cachedToken, refreshTokenOf } from './token-set.ts';
+
+export interface Acquired {
+  readonly token: CachedToken;
+  readonly source: 'cache' | 'provider';
+  readonly reason?: RefreshReason;
+}
+
+export interface RefreshSettings {
+  readonly grantTimeoutMs: number;
+  readonly defaultLifetime: number;
+}
+
+export interface RefreshParts {
+  readonly provider: Provider;
+  readonly records: CacheRecords;
+  readonly patience: ProviderPatience;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly random: () => number;
+  readonly settings: RefreshSettings;
+}
+
+const COMMIT_RETRY_SECONDS = 30;
+const COMMIT_RETRY_MS = { first: 100, most: 2000 };
+const MAX_UNSAVED = 1000;
+
+/** A cache that could not be stored: the provider has rotated, so the only copy of the refresh token is here. */
+interface Unsaved {
+  readonly expected: number;
+  readonly cache: TokenCache;
+}
+
+/** The refresh grant under the lease: read again, decide again, grant, commit, and only then hand out the token. */
+export class Refresher {
+  readonly #parts: RefreshParts;
+  readonly #unsaved = new Map<string, Unsaved>();
+
+  constructor(parts: RefreshParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * @param isBackground the cached token is good, and is to be renewed all the same when it is past its soft expiry.
+   */
+  async refresh(session: SignedIn, request: NormalizedRequest, isBackground: boolean): Promise<Acquired> {
+    for (let attempt = 0; ; attempt += 1) {
+      const { record: current, release } = await this.#parts.records.acquire(session.handle);
+      try {
+        const record = await this.#saveUnsaved(session, current);
+        const result = await this.#decideAndGrant(session, request, record, isBackground);
+        if (result !== 'newer') return result;
+        if (attempt > 0)
+          throw new ProviderUnavailableError('The token cache changed while the token was refreshed.', 1);
+      } finally {
+        await release();
+      }
+    }
+  }
+
+  async #decideAndGrant(
+    session: SignedIn,
+    request: NormalizedRequest,
+    record: OpenRecord,
+    isBackground: boolean,
+  ): Promise<Acquired | 'newer'> {
+    const { cache, version } = record;
+    const decision = decide(cache, request, this.#parts.clock.now());
+    const step = refreshStep(decision, cache, request, isBackground);
+    if (step === undefined || cache === undefined) return acquiredOrThrow(decision, request);
+    this.#parts.patience.check();
+    const result = await this.#askProvider(session, request, step.refreshToken);
+    const now = this.#parts.clock.now();
+    if (result.ok) {
+      const { answer } = result;
+      const asked = {
+        scopes: request.scopes.length > 0 ? request.scopes : grantedBefore(cache, request),
+        askedFor: request.scopes,
+        target: request,
+      };
+      const token = cachedToken(
+        answer,
+        asked,
+        now,
+        this.#parts.random(),
+        this.#parts.settings.defaultLifetime,
+      );
+      const fresh = refreshTokenOf(answer, step.refreshToken.resources, now);
+      const rotated = fresh === undefined ? cache : rotateRefreshToken(cache, step.refreshToken.token, fresh);
+      const next = putToken({ ...rotated, idToken: answer.idToken ?? cache.idToken }, token, now);
+      const committed = await this.#commit(session, version, next);
+      if (committed === 'newer') return 'newer';
+      if (committed === 'tombstone') this.#revoke(answer.refreshToken ?? step.refreshToken.token);
+      if (committed === 'tombstone') throw interaction('signed_out', request);
+      return { token, source: 'provider', reason: step.reason };
+    }
+    if (result.refreshToken !== undefined) {
+      const next = { token: result.refreshToken, resources: step.refreshToken.resources };
+      const committed = await this.#commit(
+        session,
+        version,
+        rotateRefreshToken(cache, step.refreshToken.token, next),
+      );
+      if (committed === 'tombstone') this.#revoke(result.refreshToken);
+    }
+    return this.#afterFailure(session, request, { cache, version, spent: step.refreshToken, result });
+  }
+
+  async #afterFailure(
+    session: SignedIn,
+    request: NormalizedRequest,
+    failed: { cache: TokenCache; version: number; spent: RefreshToken; result: GrantResult & { ok: false } },
+  ): Promise<'newer'> {
+    const { cache, version, spent, result } = failed;
+    const outcome = classifyFailure(result.failure);
+    const { error } = result.failure;
+    this.#parts.logger.warn('A refresh did not succeed', {
+      outcome: outcome.kind,
+      status: result.failure.status,
+      error: error?.slice(0, 80),
+    });
+    switch (outcome.kind) {
+      case 'rejected': {
+        const committed = await this.#commit(session, version, dropRefreshToken(cache, spent.token));
+        if (committed === 'newer') return 'newer';
+        throw interaction('refresh_token_rejected', request);
+      }
+      case 'scope_refused': {
+        const next = recordRefusal(cache, request);
+        const committed = await this.#commit(session, version, next);
+        if (committed === 'newer') return 'newer';
+        const refusal = findRefusal(next, request);
+        if (refusal?.state === 'denied') throw new ScopeNotGrantedError(refusal.scopes);
+        throw interaction('scope_refused', request);
+      }
+      case 'interaction':
+        throw interaction('provider_asked', { ...request, claims: outcome.claims ?? request.claims });
+      default:
+        if (outcome.kind === 'throttled') this.#parts.patience.hold(outcome.retryAfter);
+        throw failureError(outcome);
+    }
+  }
+
+  /** The grant with its retries: the same request again at once, where that can help. */
+  async #askProvider(
+    session: SignedIn,
+    request: NormalizedRequest,
+    refreshToken: RefreshToken,
+  ): Promise<GrantResult> {
+    const { provider, settings, clock } = this.#parts;
+    const connection = await provider.connect();
+    const signal = AbortSignal.timeout(settings.grantTimeoutMs);
+    const context = { connection, signal, now: () => clock.now() };
+    const refresh = {
+      refreshToken: refreshToken.token,
+      scope: scopeParameter(request, refreshToken),
+      resource: request.resource,
+      audience: request.audience,
+      claims: request.claims,
+      subject: session.handle.subject,
+    };
+    for (let retries = 0; ; retries += 1) {
+      const result = await refreshTokens(context, refresh);
+      if (result.ok || result.refreshToken !== undefined || signal.aborted) return result;
+      if (retries >= retriesFor(classifyFailure(result.failure))) return result;
+    }
+  }
+
+  /** Stores what the provider gave, and does not give up at the first fault of the store: there is no second copy. */
+  async #commit(session: SignedIn, expected: number, cache: TokenCache): Promise<CommitResult> {
+    const { records, clock, logger } = this.#parts;
+    const giveUpAt = clock.now() + COMMIT_RETRY_SECONDS;
+    for (let delayMs = COMMIT_RETRY_MS.first; ; delayMs = Math.min(2 * delayMs, COMMIT_RETRY_MS.most)) {
+      try {
+        return await records.commit(session, expected, cache, clock.now());
+      } catch (error) {
+        if (clock.now() >= giveUpAt) {
+          this.#keepUnsaved(session.handle.ref, { expected, cache });
+          logger.error(
+            'A refreshed token could not be stored; this process keeps it until the store accepts it',
+          );
+          throw error;
+        }
+        await pause(delayMs);
+      }
+    }
+  }
+
+  #keepUnsaved(ref: string, unsaved: Unsaved): void {
+    this.#unsaved.set(ref, unsaved);
+    const oldest = this.#unsaved.size > MAX_UNSAVED ? this.#unsaved.keys().next().value : undefined;
+    if (oldest !== undefined) this.#unsaved.delete(oldest);
+  }
+
+  async #saveUnsaved(session: SignedIn, record: OpenRecord): Promise<OpenRecord> {
+    const { ref } = session.handle;
+    const unsaved = this.#unsaved.get(ref);
+    if (unsaved === undefined) return record;
+    if (record.version === unsaved.expected && record.state !== 'tombstone') {
+      await this.#parts.records.commit(session, unsaved.expected, unsaved.cache, this.#parts.clock.now());
+    }
+    this.#unsaved.delete(ref);
+    return this.#parts.records.load(session.handle);
+  }
+
+  /** The session ended while the provider rotated: nobody will use this refresh token. */
+  #revoke(refreshToken: string): void {
+    const revoked = this.#parts.provider
+      .connect()
+      .then((connection) => revokeRefreshToken(connection, refreshToken));
+    revoked.catch((error: Error) =>
+      this.#parts.logger.warn('A refresh token could not be revoked', { error: error.name }),
+    );
+  }
+}
+
+/** The refresh to make now, if any: what `decide` says, or the renewal of a token past its soft expiry. */
+function refreshStep(
+  decision: Decision,
+  cache: TokenCache | undefined,
+  request: NormalizedRequest,
+  isBackground: boolean,
+): { refreshToken: RefreshToken; reason: RefreshReason } | undefined {
+  if (decision.kind === 'refresh') return { refreshToken: decision.refreshToken, reason: decision.reason };
+  if (!isBackground || decision.kind !== 'hit' || !decision.refreshSoon || cache === undefined)
+    return undefined;
+  const refreshToken = findRefreshToken(cache, request);
+  return refreshToken && { refreshToken, reason: 'refresh_soon' };
+}
+
+/**
+ * A token without a resource, from a refresh token for several: with `openid` it is the login's own. Without, it
+ * could be for any of them, and a provider that cannot choose refuses after it has rotated.
+ */
+function scopeParameter({ scopes, resource }: NormalizedRequest, refreshToken: RefreshToken): string {
+  const needsOpenId = resource === undefined && scopes.length > 0 && refreshToken.resources.length > 1;
+  return (needsOpenId ? scopeSet([...scopes, 'openid']) : scopes).join(' ');
+}
+
+/** What a refresh without `scope` gives when the answer does not say: what the token it replaces had. */
+function grantedBefore(cache: TokenCache, request: NormalizedRequest): readonly string[] {
+  const before = cache.accessTokens.findLast(
+    (token) => token.asked.includes('') && token.resource === request.resource,
+  );
+  return before?.scopes ?? [];
+}
+
+function acquiredOrThrow(decision: Decision, request: NormalizedRequest): Acquired {
+  switch (decision.kind) {
+    case 'hit':
+      return { token: decision.token, source: 'cache' };
+    case 'not_granted':
+      throw new ScopeNotGrantedError(decision.scopes);
+    case 'interaction':
+      throw interaction(decision.reason, request);
+    case 'refresh':
+      throw new TypeError('a decision to refresh is not an answer');
+  }
+}
+
+function interaction(reason: InteractionReason, request: NormalizedRequest): InteractionRequiredError {
+  const { scopes, resource, audience, claims, acrValues, maxAge } = request;
+  return new InteractionRequiredError({ reason, scopes, resource, audience, claims, acrValues, maxAge });
+}
+
+/** The error for an outcome that neither the user nor another try can change now. */
+function failureError(outcome: Outcome): Error {
+  switch (outcome.kind) {
+    case 'throttled':
+      return new ProviderUnavailableError('The provider asked for patience.', outcome.retryAfter);
+    case 'not_sent':
+      return new ProviderUnavailableError('The provider cannot be reached. The tokens are kept; try again.');
+    case 'ambiguous':
+      return new ProviderUnavailableError(
+        'The provider did not answer a refresh. The tokens are kept; try again.',
+      );
+    case 'configuration':
+      return new ConfigurationError(
+        `The provider refuses this client (${safeText(outcome.error, 80)}). Check the client id, the client secret and clientAuth.`,
+      );
+    case 'unusable':
+      return outcome.because === 'keys_unavailable'
+        ? new ProviderUnavailableError(
+            "The provider's keys cannot be had, so its ID token cannot be checked.",
+          )
+        : new TokenEndpointError(
+            `The provider answered a refresh with something that is not to be believed (${outcome.because}).`,
+          );
+    default:
+      return new TokenEndpointError(
+        `The provider answered a refresh with an error (${outcome.kind === 'failed' ? safeText(outcome.error, 80) : outcome.kind}).`,
+      );
+  }
+}
