@@ -12,7 +12,7 @@ import { CacheRecords } from '../tokens/cache-records.ts';
 import { ProviderPatience } from '../tokens/provider-patience.ts';
 import { Refresher } from '../tokens/refresh.ts';
 import type { Context, Shared } from './context.ts';
-import { type AuthOptions, parseOptions, type Settings } from './options.ts';
+import type { AuthOptions } from './options.ts';
 import { Redemptions } from './redemptions.ts';
 import { rememberContext } from './request-context.ts';
 import { makeGetToken, makeGetTokenSilent, RequestOidc, ResponseOidc } from './request-surface.ts';
@@ -21,6 +21,7 @@ import { loginRoute } from './routes/login.ts';
 import { logoutRoute } from './routes/logout.ts';
 import { dropHandle, getHandle, HANDLE_FIELD } from './session.ts';
 import { sessionProblem, warnAboutSession } from './session-checks.ts';
+import { parseOptions, type Settings } from './settings.ts';
 
 /** The middleware, and what the app calls on it. */
 export interface AuthHandle extends RequestHandler {

@@ -9,9 +9,9 @@ import type { CodeAcquisition } from '../tokens/acquire-by-code.ts';
 import type { SilentAcquisition, TokenResult } from '../tokens/acquire-silent.ts';
 import type { CacheRecords } from '../tokens/cache-records.ts';
 import type { ProviderPatience } from '../tokens/provider-patience.ts';
-import type { Settings } from './options.ts';
 import type { Redemptions } from './redemptions.ts';
 import { getHandle, sessionLengthMs } from './session.ts';
+import type { Settings } from './settings.ts';
 
 /** What one `auth()` shares between its requests. */
 export interface Shared {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { accountOf, claimsForSession, type IdTokenClaims } from '../core/claims.ts';
-import { ConfigurationError, LoginError, ProviderUnavailableError, safeText } from '../core/errors.ts';
+import { ProviderUnavailableError } from '../core/errors.ts';
 import type { Clock, Logger } from '../core/ports.ts';
 import { grantedScopes } from '../core/scopes.ts';
 import type { SessionHandle, SignedIn } from '../core/session-handle.ts';
@@ -12,11 +12,11 @@ import {
   settleRefusals,
   type TokenCache,
 } from '../core/token-cache.ts';
-import { classifyFailure, type TokenEndpointFailure } from '../core/token-endpoint-outcome.ts';
 import type { Transaction } from '../core/transaction.ts';
 import { redeemCode } from '../protocol/grants.ts';
 import type { Provider } from '../protocol/provider.ts';
 import type { CacheRecords } from './cache-records.ts';
+import { redemptionError } from './token-errors.ts';
 import { cachedToken, refreshTokenOf } from './token-set.ts';
 
 export interface CodeParts {
@@ -167,42 +167,5 @@ export class CodeAcquisition {
       'The provider gave no refresh token although offline_access was asked for, so users are sent to it at every expiry. ' +
         "Set authorizationParams: { prompt: 'consent' }, or allow refresh tokens for this client at the provider.",
     );
-  }
-}
-
-function redemptionError(failure: TokenEndpointFailure): Error {
-  const outcome = classifyFailure(failure);
-  switch (outcome.kind) {
-    case 'configuration':
-      return new ConfigurationError(
-        `The provider refuses this client (${safeText(outcome.error, 80)}). Check the client id, the client secret and clientAuth.`,
-      );
-    case 'throttled':
-      return new ProviderUnavailableError(
-        'The provider asked for patience during the login. Sign in again in a moment.',
-        outcome.retryAfter,
-      );
-    case 'not_sent':
-    case 'ambiguous':
-      return new ProviderUnavailableError(
-        'The provider did not answer during the login. Sign in again in a moment.',
-      );
-    case 'unusable':
-      if (outcome.because === 'keys_unavailable')
-        return new ProviderUnavailableError(
-          "The provider's keys cannot be had, so the login cannot be checked.",
-        );
-      return new LoginError('The ID token of this login is not valid, so it is not used.', {
-        error: 'invalid_id_token',
-      });
-    case 'rejected':
-      return new LoginError('The provider does not accept this login any more. Sign in again.', {
-        error: 'invalid_grant',
-      });
-    default:
-      return new LoginError('The provider refused to complete the login.', {
-        error: failure.error ?? outcome.kind,
-        errorDescription: failure.description,
-      });
   }
 }

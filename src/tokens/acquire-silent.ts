@@ -2,7 +2,6 @@ import { accountOf, satisfiesStepUp } from '../core/claims.ts';
 import { decide } from '../core/decide.ts';
 import {
   ConfigurationError,
-  InteractionRequiredError,
   ProviderUnavailableError,
   ScopeNotGrantedError,
   StoreUnavailableError,
@@ -14,6 +13,7 @@ import type { NormalizedRequest } from '../core/token-request.ts';
 import type { CacheRecords, OpenRecord } from './cache-records.ts';
 import { Flights, isTimedOut, within } from './flights.ts';
 import type { Acquired, Refresher } from './refresh.ts';
+import { interactionError } from './token-errors.ts';
 
 /** What `req.getToken()` gives. */
 export interface TokenResult {
@@ -80,16 +80,14 @@ export class SilentAcquisition {
   async acquire(session: SignedIn, request: NormalizedRequest): Promise<TokenResult> {
     const remembered = this.fromMemory(session, request);
     if (remembered !== undefined) return remembered;
-    if (!this.#satisfiesStepUp(session, request))
-      throw new InteractionRequiredError({ ...request, reason: 'step_up' });
+    if (!this.#satisfiesStepUp(session, request)) throw interactionError('step_up', request);
     const record = await this.#parts.records.load(session.handle);
     const now = this.#parts.clock.now();
-    if (record.state === 'tombstone')
-      throw new InteractionRequiredError({ ...request, reason: 'signed_out' });
+    if (record.state === 'tombstone') throw interactionError('signed_out', request);
     const decision = decide(record.cache, request, now);
     switch (decision.kind) {
       case 'interaction':
-        throw new InteractionRequiredError({ ...request, reason: decision.reason });
+        throw interactionError(decision.reason, request);
       case 'not_granted':
         throw new ScopeNotGrantedError(decision.scopes);
       case 'refresh':

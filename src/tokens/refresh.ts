@@ -1,14 +1,6 @@
 import { type Decision, decide, type RefreshReason } from '../core/decide.ts';
-import {
-  ConfigurationError,
-  type InteractionReason,
-  InteractionRequiredError,
-  ProviderUnavailableError,
-  ScopeNotGrantedError,
-  safeText,
-  TokenEndpointError,
-} from '../core/errors.ts';
-import type { Clock, CommitResult, Logger } from '../core/ports.ts';
+import { ProviderUnavailableError, ScopeNotGrantedError } from '../core/errors.ts';
+import type { Clock, Logger } from '../core/ports.ts';
 import { scopeSet } from '../core/scopes.ts';
 import type { SignedIn } from '../core/session-handle.ts';
 import {
@@ -22,13 +14,14 @@ import {
   rotateRefreshToken,
   type TokenCache,
 } from '../core/token-cache.ts';
-import { classifyFailure, type Outcome, retriesFor } from '../core/token-endpoint-outcome.ts';
+import { classifyFailure, retriesFor } from '../core/token-endpoint-outcome.ts';
 import type { NormalizedRequest } from '../core/token-request.ts';
 import { type GrantResult, refreshTokens, revokeRefreshToken } from '../protocol/grants.ts';
 import type { Provider } from '../protocol/provider.ts';
 import type { CacheRecords, OpenRecord } from './cache-records.ts';
-import { pause } from './flights.ts';
+import { PatientCommits } from './patient-commits.ts';
 import type { ProviderPatience } from './provider-patience.ts';
+import { failureError, interactionError } from './token-errors.ts';
 import { cachedToken, refreshTokenOf } from './token-set.ts';
 
 export interface Acquired {
@@ -52,23 +45,14 @@ export interface RefreshParts {
   readonly settings: RefreshSettings;
 }
 
-const COMMIT_RETRY_SECONDS = 30;
-const COMMIT_RETRY_MS = { first: 100, most: 2000 };
-const MAX_UNSAVED = 1000;
-
-/** A cache that could not be stored: the provider has rotated, so the only copy of the refresh token is here. */
-interface Unsaved {
-  readonly expected: number;
-  readonly cache: TokenCache;
-}
-
 /** The refresh grant under the lease: read again, decide again, grant, commit, and only then hand out the token. */
 export class Refresher {
   readonly #parts: RefreshParts;
-  readonly #unsaved = new Map<string, Unsaved>();
+  readonly #commits: PatientCommits;
 
   constructor(parts: RefreshParts) {
     this.#parts = parts;
+    this.#commits = new PatientCommits(parts);
   }
 
   /**
@@ -78,7 +62,7 @@ export class Refresher {
     for (let attempt = 0; ; attempt += 1) {
       const { record: current, release } = await this.#parts.records.acquire(session.handle);
       try {
-        const record = await this.#saveUnsaved(session, current);
+        const record = await this.#commits.saveUnsaved(session, current);
         const result = await this.#decideAndGrant(session, request, record, isBackground);
         if (result !== 'newer') return result;
         if (attempt > 0)
@@ -119,15 +103,15 @@ export class Refresher {
       const fresh = refreshTokenOf(answer, step.refreshToken.resources, now);
       const rotated = fresh === undefined ? cache : rotateRefreshToken(cache, step.refreshToken.token, fresh);
       const next = putToken({ ...rotated, idToken: answer.idToken ?? cache.idToken }, token, now);
-      const committed = await this.#commit(session, version, next);
+      const committed = await this.#commits.commit(session, version, next);
       if (committed === 'newer') return 'newer';
       if (committed === 'tombstone') this.#revoke(answer.refreshToken ?? step.refreshToken.token);
-      if (committed === 'tombstone') throw interaction('signed_out', request);
+      if (committed === 'tombstone') throw interactionError('signed_out', request);
       return { token, source: 'provider', reason: step.reason };
     }
     if (result.refreshToken !== undefined) {
       const next = { token: result.refreshToken, resources: step.refreshToken.resources };
-      const committed = await this.#commit(
+      const committed = await this.#commits.commit(
         session,
         version,
         rotateRefreshToken(cache, step.refreshToken.token, next),
@@ -152,20 +136,20 @@ export class Refresher {
     });
     switch (outcome.kind) {
       case 'rejected': {
-        const committed = await this.#commit(session, version, dropRefreshToken(cache, spent.token));
+        const committed = await this.#commits.commit(session, version, dropRefreshToken(cache, spent.token));
         if (committed === 'newer') return 'newer';
-        throw interaction('refresh_token_rejected', request);
+        throw interactionError('refresh_token_rejected', request);
       }
       case 'scope_refused': {
         const next = recordRefusal(cache, request);
-        const committed = await this.#commit(session, version, next);
+        const committed = await this.#commits.commit(session, version, next);
         if (committed === 'newer') return 'newer';
         const refusal = findRefusal(next, request);
         if (refusal?.state === 'denied') throw new ScopeNotGrantedError(refusal.scopes);
-        throw interaction('scope_refused', request);
+        throw interactionError('scope_refused', request);
       }
       case 'interaction':
-        throw interaction('provider_asked', { ...request, claims: outcome.claims ?? request.claims });
+        throw interactionError('provider_asked', { ...request, claims: outcome.claims ?? request.claims });
       default:
         if (outcome.kind === 'throttled') this.#parts.patience.hold(outcome.retryAfter);
         throw failureError(outcome);
@@ -195,43 +179,6 @@ export class Refresher {
       if (result.ok || result.refreshToken !== undefined || signal.aborted) return result;
       if (retries >= retriesFor(classifyFailure(result.failure))) return result;
     }
-  }
-
-  /** Stores what the provider gave, and does not give up at the first fault of the store: there is no second copy. */
-  async #commit(session: SignedIn, expected: number, cache: TokenCache): Promise<CommitResult> {
-    const { records, clock, logger } = this.#parts;
-    const giveUpAt = clock.now() + COMMIT_RETRY_SECONDS;
-    for (let delayMs = COMMIT_RETRY_MS.first; ; delayMs = Math.min(2 * delayMs, COMMIT_RETRY_MS.most)) {
-      try {
-        return await records.commit(session, expected, cache, clock.now());
-      } catch (error) {
-        if (clock.now() >= giveUpAt) {
-          this.#keepUnsaved(session.handle.ref, { expected, cache });
-          logger.error(
-            'A refreshed token could not be stored; this process keeps it until the store accepts it',
-          );
-          throw error;
-        }
-        await pause(delayMs);
-      }
-    }
-  }
-
-  #keepUnsaved(ref: string, unsaved: Unsaved): void {
-    this.#unsaved.set(ref, unsaved);
-    const oldest = this.#unsaved.size > MAX_UNSAVED ? this.#unsaved.keys().next().value : undefined;
-    if (oldest !== undefined) this.#unsaved.delete(oldest);
-  }
-
-  async #saveUnsaved(session: SignedIn, record: OpenRecord): Promise<OpenRecord> {
-    const { ref } = session.handle;
-    const unsaved = this.#unsaved.get(ref);
-    if (unsaved === undefined) return record;
-    if (record.version === unsaved.expected && record.state !== 'tombstone') {
-      await this.#parts.records.commit(session, unsaved.expected, unsaved.cache, this.#parts.clock.now());
-    }
-    this.#unsaved.delete(ref);
-    return this.#parts.records.load(session.handle);
   }
 
   /** The session ended while the provider rotated: nobody will use this refresh token. */
@@ -283,43 +230,8 @@ function acquiredOrThrow(decision: Decision, request: NormalizedRequest): Acquir
     case 'not_granted':
       throw new ScopeNotGrantedError(decision.scopes);
     case 'interaction':
-      throw interaction(decision.reason, request);
+      throw interactionError(decision.reason, request);
     case 'refresh':
       throw new TypeError('a decision to refresh is not an answer');
-  }
-}
-
-function interaction(reason: InteractionReason, request: NormalizedRequest): InteractionRequiredError {
-  const { scopes, resource, audience, claims, acrValues, maxAge } = request;
-  return new InteractionRequiredError({ reason, scopes, resource, audience, claims, acrValues, maxAge });
-}
-
-/** The error for an outcome that neither the user nor another try can change now. */
-function failureError(outcome: Outcome): Error {
-  switch (outcome.kind) {
-    case 'throttled':
-      return new ProviderUnavailableError('The provider asked for patience.', outcome.retryAfter);
-    case 'not_sent':
-      return new ProviderUnavailableError('The provider cannot be reached. The tokens are kept; try again.');
-    case 'ambiguous':
-      return new ProviderUnavailableError(
-        'The provider did not answer a refresh. The tokens are kept; try again.',
-      );
-    case 'configuration':
-      return new ConfigurationError(
-        `The provider refuses this client (${safeText(outcome.error, 80)}). Check the client id, the client secret and clientAuth.`,
-      );
-    case 'unusable':
-      return outcome.because === 'keys_unavailable'
-        ? new ProviderUnavailableError(
-            "The provider's keys cannot be had, so its ID token cannot be checked.",
-          )
-        : new TokenEndpointError(
-            `The provider answered a refresh with something that is not to be believed (${outcome.because}).`,
-          );
-    default:
-      return new TokenEndpointError(
-        `The provider answered a refresh with an error (${outcome.kind === 'failed' ? safeText(outcome.error, 80) : outcome.kind}).`,
-      );
   }
 }

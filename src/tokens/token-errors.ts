@@ -1,0 +1,88 @@
+import {
+  ConfigurationError,
+  type InteractionReason,
+  InteractionRequiredError,
+  LoginError,
+  ProviderUnavailableError,
+  safeText,
+  TokenEndpointError,
+} from '../core/errors.ts';
+import { classifyFailure, type Outcome, type TokenEndpointFailure } from '../core/token-endpoint-outcome.ts';
+import type { NormalizedRequest } from '../core/token-request.ts';
+
+/** Only the user can help with this request. */
+export function interactionError(
+  reason: InteractionReason,
+  request: NormalizedRequest,
+): InteractionRequiredError {
+  const { scopes, resource, audience, claims, acrValues, maxAge } = request;
+  return new InteractionRequiredError({ reason, scopes, resource, audience, claims, acrValues, maxAge });
+}
+
+/** The error for an outcome of a refresh that neither the user nor another try can change now. */
+export function failureError(outcome: Outcome): Error {
+  switch (outcome.kind) {
+    case 'throttled':
+      return new ProviderUnavailableError('The provider asked for patience.', outcome.retryAfter);
+    case 'not_sent':
+      return new ProviderUnavailableError('The provider cannot be reached. The tokens are kept; try again.');
+    case 'ambiguous':
+      return new ProviderUnavailableError(
+        'The provider did not answer a refresh. The tokens are kept; try again.',
+      );
+    case 'configuration':
+      return new ConfigurationError(
+        `The provider refuses this client (${safeText(outcome.error, 80)}). Check the client id, the client secret and clientAuth.`,
+      );
+    case 'unusable':
+      return outcome.because === 'keys_unavailable'
+        ? new ProviderUnavailableError(
+            "The provider's keys cannot be had, so its ID token cannot be checked.",
+          )
+        : new TokenEndpointError(
+            `The provider answered a refresh with something that is not to be believed (${outcome.because}).`,
+          );
+    default:
+      return new TokenEndpointError(
+        `The provider answered a refresh with an error (${outcome.kind === 'failed' ? safeText(outcome.error, 80) : outcome.kind}).`,
+      );
+  }
+}
+
+/** The error for a code that could not be redeemed. */
+export function redemptionError(failure: TokenEndpointFailure): Error {
+  const outcome = classifyFailure(failure);
+  switch (outcome.kind) {
+    case 'configuration':
+      return new ConfigurationError(
+        `The provider refuses this client (${safeText(outcome.error, 80)}). Check the client id, the client secret and clientAuth.`,
+      );
+    case 'throttled':
+      return new ProviderUnavailableError(
+        'The provider asked for patience during the login. Sign in again in a moment.',
+        outcome.retryAfter,
+      );
+    case 'not_sent':
+    case 'ambiguous':
+      return new ProviderUnavailableError(
+        'The provider did not answer during the login. Sign in again in a moment.',
+      );
+    case 'unusable':
+      if (outcome.because === 'keys_unavailable')
+        return new ProviderUnavailableError(
+          "The provider's keys cannot be had, so the login cannot be checked.",
+        );
+      return new LoginError('The ID token of this login is not valid, so it is not used.', {
+        error: 'invalid_id_token',
+      });
+    case 'rejected':
+      return new LoginError('The provider does not accept this login any more. Sign in again.', {
+        error: 'invalid_grant',
+      });
+    default:
+      return new LoginError('The provider refused to complete the login.', {
+        error: failure.error ?? outcome.kind,
+        errorDescription: failure.description,
+      });
+  }
+}
