@@ -1,8 +1,9 @@
 import { type Decision, decide, type RefreshReason } from '../core/decide.ts';
-import { ProviderUnavailableError, ScopeNotGrantedError } from '../core/errors.ts';
+import { ProviderUnavailableError, ScopeNotGrantedError, safeText } from '../core/errors.ts';
 import type { Clock, Logger } from '../core/ports.ts';
 import { scopeSet } from '../core/scopes.ts';
 import type { SignedIn } from '../core/session-handle.ts';
+import type { TokenAnswer } from '../core/token-answer.ts';
 import {
   type CachedToken,
   dropRefreshToken,
@@ -14,7 +15,12 @@ import {
   rotateRefreshToken,
   type TokenCache,
 } from '../core/token-cache.ts';
-import { classifyFailure, retriesFor } from '../core/token-endpoint-outcome.ts';
+import {
+  classifyFailure,
+  type Outcome,
+  retriesFor,
+  type TokenEndpointFailure,
+} from '../core/token-endpoint-outcome.ts';
 import type { NormalizedRequest } from '../core/token-request.ts';
 import { type GrantResult, refreshTokens, revokeRefreshToken } from '../protocol/grants.ts';
 import type { Provider } from '../protocol/provider.ts';
@@ -44,6 +50,17 @@ export interface RefreshParts {
   readonly random: () => number;
   readonly settings: RefreshSettings;
 }
+
+/** What a grant was made from. */
+interface Grant {
+  readonly session: SignedIn;
+  readonly request: NormalizedRequest;
+  readonly cache: TokenCache;
+  readonly version: number;
+  readonly spent: RefreshToken;
+}
+
+const USERS_TURN: ReadonlySet<Outcome['kind']> = new Set(['rejected', 'interaction', 'scope_refused']);
 
 /** The refresh grant under the lease: read again, decide again, grant, commit, and only then hand out the token. */
 export class Refresher {
@@ -84,56 +101,41 @@ export class Refresher {
     const step = refreshStep(decision, cache, request, isBackground);
     if (step === undefined || cache === undefined) return acquiredOrThrow(decision, request);
     this.#parts.patience.check();
-    const result = await this.#askProvider(session, request, step.refreshToken);
-    const now = this.#parts.clock.now();
-    if (result.ok) {
-      const { answer } = result;
-      const asked = {
-        scopes: request.scopes.length > 0 ? request.scopes : grantedBefore(cache, request),
-        askedFor: request.scopes,
-        target: request,
-      };
-      const token = cachedToken(
-        answer,
-        asked,
-        now,
-        this.#parts.random(),
-        this.#parts.settings.defaultLifetime,
-      );
-      const fresh = refreshTokenOf(answer, step.refreshToken.resources, now);
-      const rotated = fresh === undefined ? cache : rotateRefreshToken(cache, step.refreshToken.token, fresh);
-      const next = putToken({ ...rotated, idToken: answer.idToken ?? cache.idToken }, token, now);
-      const committed = await this.#commits.commit(session, version, next);
-      if (committed === 'newer') return 'newer';
-      if (committed === 'tombstone') this.#revoke(answer.refreshToken ?? step.refreshToken.token);
-      if (committed === 'tombstone') throw interactionError('signed_out', request);
-      return { token, source: 'provider', reason: step.reason };
-    }
-    if (result.refreshToken !== undefined) {
-      const next = { token: result.refreshToken, resources: step.refreshToken.resources };
-      const committed = await this.#commits.commit(
-        session,
-        version,
-        rotateRefreshToken(cache, step.refreshToken.token, next),
-      );
-      if (committed === 'tombstone') this.#revoke(result.refreshToken);
-    }
-    return this.#afterFailure(session, request, { cache, version, spent: step.refreshToken, result });
+    const { refreshToken, reason } = step;
+    const result = await this.#askProvider(session, request, refreshToken);
+    const grant: Grant = { session, request, cache, version, spent: refreshToken };
+    if (!result.ok) return this.#afterFailure(grant, result);
+    const token = await this.#storeAnswer(grant, result.answer);
+    return token === 'newer' ? 'newer' : { token, source: 'provider', reason };
   }
 
-  async #afterFailure(
-    session: SignedIn,
-    request: NormalizedRequest,
-    failed: { cache: TokenCache; version: number; spent: RefreshToken; result: GrantResult & { ok: false } },
-  ): Promise<'newer'> {
-    const { cache, version, spent, result } = failed;
+  /** Commits the answer. The token is handed out only after that. */
+  async #storeAnswer(grant: Grant, answer: TokenAnswer): Promise<CachedToken | 'newer'> {
+    const { session, request, cache, version, spent } = grant;
+    const now = this.#parts.clock.now();
+    const asked = {
+      scopes: request.scopes.length > 0 ? request.scopes : grantedBefore(cache, request),
+      askedFor: request.scopes,
+      target: request,
+    };
+    const { random, settings } = this.#parts;
+    const token = cachedToken(answer, asked, now, random(), settings.defaultLifetime);
+    const fresh = refreshTokenOf(answer, spent.resources, now);
+    const rotated = fresh === undefined ? cache : rotateRefreshToken(cache, spent.token, fresh);
+    const next = putToken({ ...rotated, idToken: answer.idToken ?? cache.idToken }, token, now);
+    const committed = await this.#commits.commit(session, version, next);
+    if (committed === 'newer') return 'newer';
+    if (committed === 'committed') return token;
+    // Logged out meanwhile: nobody will use this refresh token.
+    this.#revoke(answer.refreshToken ?? spent.token);
+    throw interactionError('signed_out', request);
+  }
+
+  async #afterFailure(grant: Grant, result: GrantResult & { ok: false }): Promise<'newer'> {
+    const { session, request, cache, version, spent } = grant;
     const outcome = classifyFailure(result.failure);
-    const { error } = result.failure;
-    this.#parts.logger.warn('A refresh did not succeed', {
-      outcome: outcome.kind,
-      status: result.failure.status,
-      error: error?.slice(0, 80),
-    });
+    this.#logFailure(outcome, result.failure);
+    if (result.refreshToken !== undefined) await this.#keepRefreshToken(grant, result.refreshToken);
     switch (outcome.kind) {
       case 'rejected': {
         const committed = await this.#commits.commit(session, version, dropRefreshToken(cache, spent.token));
@@ -154,6 +156,21 @@ export class Refresher {
         if (outcome.kind === 'throttled') this.#parts.patience.hold(outcome.retryAfter);
         throw failureError(outcome);
     }
+  }
+
+  /** A refresh token that arrived counts, whatever is wrong with the rest of its answer. */
+  async #keepRefreshToken({ session, cache, version, spent }: Grant, token: string): Promise<void> {
+    const next = rotateRefreshToken(cache, spent.token, { token, resources: spent.resources });
+    const committed = await this.#commits.commit(session, version, next);
+    if (committed === 'tombstone') this.#revoke(token);
+  }
+
+  #logFailure(outcome: Outcome, { status, error }: TokenEndpointFailure): void {
+    const details = { outcome: outcome.kind, status, error: error && safeText(error, 80) };
+    const { logger } = this.#parts;
+    if (outcome.kind === 'configuration') logger.error('The provider refuses this client', details);
+    else if (USERS_TURN.has(outcome.kind)) logger.info('A refresh needs the user', details);
+    else logger.warn('A refresh did not succeed', details);
   }
 
   /** The grant with its retries: the same request again at once, where that can help. */
@@ -181,7 +198,6 @@ export class Refresher {
     }
   }
 
-  /** The session ended while the provider rotated: nobody will use this refresh token. */
   #revoke(refreshToken: string): void {
     const revoked = this.#parts.provider
       .connect()
