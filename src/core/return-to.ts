@@ -27,7 +27,7 @@ export function publicPath(path: string, baseUrl: URL): string {
 }
 
 /** The base URL's path without a slash at its end: `''` or `/app`. */
-export function basePath(baseUrl: URL): string {
+function basePath(baseUrl: URL): string {
   return baseUrl.pathname.replace(/\/+$/, '');
 }
 

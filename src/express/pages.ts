@@ -64,3 +64,8 @@ export const PAGE_HEADERS: Readonly<Record<string, string>> = {
 export function sendPage(res: Response, page: Page): void {
   res.status(page.status).set(PAGE_HEADERS).send(renderPage(page));
 }
+
+/** A redirect without a body: Express's own repeats the URL there. */
+export function redirect(res: Response, status: 302 | 303, url: string): void {
+  res.status(status).set({ Location: url, 'Cache-Control': 'no-store' }).end();
+}

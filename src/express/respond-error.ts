@@ -1,4 +1,4 @@
-import type { Application, NextFunction, Request, Response } from 'express';
+import type { NextFunction, Request, Response } from 'express';
 import { LoginError, OidcTokensError, ProviderUnavailableError } from '../core/errors.ts';
 import { homePath } from '../core/return-to.ts';
 import type { Context } from './context.ts';
@@ -59,20 +59,23 @@ function isDenied(error: OidcTokensError): boolean {
   return error instanceof LoginError && error.error === 'access_denied';
 }
 
+interface RoutedApp {
+  readonly parent?: unknown;
+  /** Express 4. There `router` exists too, and throws when it is read. */
+  readonly _router?: Stack;
+  /** Express 5. */
+  readonly router?: Stack;
+}
+
 interface Stack {
   readonly stack?: readonly { readonly handle?: unknown }[];
 }
 
 /** Express tells error handlers by their four parameters; so do we. */
-function hasErrorHandler(app: Application | undefined): boolean {
-  for (
-    let current: unknown = app;
-    typeof current === 'function';
-    current = (current as { parent?: unknown }).parent
-  ) {
-    const { _router, router } = current as unknown as { _router?: Stack; router?: Stack };
-    // On Express 4 reading `router` throws; `_router` is its name there.
-    const { stack = [] } = _router ?? router ?? {};
+function hasErrorHandler(app: unknown): boolean {
+  for (let current = app; typeof current === 'function'; current = (current as RoutedApp).parent) {
+    const { _router: express4 } = current as RoutedApp;
+    const { stack = [] } = express4 ?? (current as RoutedApp).router ?? {};
     if (stack.some(({ handle }) => typeof handle === 'function' && handle.length === 4)) return true;
   }
   return false;

@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import type { Request } from 'express';
 import type { Store } from 'express-session';
 import { isRecord } from '../core/cache-codec.ts';
@@ -127,11 +127,6 @@ export function leaveSaved(req: Request): void {
       return this;
     },
   });
-}
-
-/** A fresh, unguessable value. */
-export function randomText(): string {
-  return randomBytes(32).toString('base64url');
 }
 
 function storeCall(

@@ -6,7 +6,7 @@ import {
   randomPKCECodeVerifier,
   randomState,
 } from 'openid-client';
-import { ConfigurationError, ProviderUnavailableError } from '../core/errors.ts';
+import { ConfigurationError, ProviderUnavailableError, safeText } from '../core/errors.ts';
 import type { ScopeSet } from '../core/scopes.ts';
 import { isSecureUrl } from './fetch.ts';
 import type { Connection } from './provider.ts';
@@ -67,13 +67,24 @@ export async function authorizationUrl(connection: Connection, request: Authoriz
   if (!mustPush) return buildAuthorizationUrl(config, parameters);
   try {
     return await buildAuthorizationUrlWithPAR(config, parameters);
-  } catch (cause) {
-    throw new ProviderUnavailableError(
-      'The authorization request could not be pushed to the provider.',
-      undefined,
-      cause,
+  } catch (error) {
+    throw pushError(error);
+  }
+}
+
+function pushError(error: unknown): Error {
+  const { error: code, status } = error as { error?: unknown; status?: unknown };
+  if (typeof code === 'string' && typeof status === 'number' && status < 500 && status !== 429) {
+    return new ConfigurationError(
+      `The provider refuses the pushed authorization request (${safeText(code, 80)}).`,
+      error,
     );
   }
+  return new ProviderUnavailableError(
+    'The authorization request could not be pushed to the provider.',
+    undefined,
+    error,
+  );
 }
 
 async function authorizationParameters(request: AuthorizationRequest): Promise<URLSearchParams> {

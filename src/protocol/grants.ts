@@ -56,7 +56,8 @@ export async function redeemCode(context: GrantContext, redemption: Redemption):
     idTokenExpected: true,
     ...(redemption.maxAge === undefined ? {} : { maxAge: redemption.maxAge }),
   };
-  const parameters = targetParameters(redemption);
+  // Which audience the code is for was settled by the authorization request.
+  const parameters = targetParameters({ resource: redemption.resource });
   return runGrant(context, undefined, () =>
     authorizationCodeGrant(context.connection.config, url, checks, parameters),
   );

@@ -2,6 +2,7 @@ import type { Request, Response } from 'express';
 import { LoginError } from '../../core/errors.ts';
 import type { Context } from '../context.ts';
 import { readForm } from '../form-body.ts';
+import { redirect } from '../pages.ts';
 import { getLoginState } from '../session.ts';
 import { hashState } from '../start-login.ts';
 
@@ -39,7 +40,7 @@ async function fromForm(context: Context, req: Request, res: Response): Promise<
   Reflect.deleteProperty(req, 'session');
   const url = new URL(context.settings.redirectUri);
   url.search = new URLSearchParams({ form_post: '1', state }).toString();
-  res.set('Cache-Control', 'no-store').redirect(303, url.pathname + url.search);
+  redirect(res, 303, url.pathname + url.search);
   return undefined;
 }
 

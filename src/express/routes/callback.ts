@@ -6,6 +6,7 @@ import type { SessionHandle } from '../../core/session-handle.ts';
 import { countLoop, decodeTransaction, isRestarted, type Transaction } from '../../core/transaction.ts';
 import { signOut } from '../../tokens/sign-out.ts';
 import { type Context, signedIn } from '../context.ts';
+import { redirect } from '../pages.ts';
 import type { LoginOutcome } from '../redemptions.ts';
 import { respondError } from '../respond-error.ts';
 import {
@@ -63,7 +64,7 @@ async function handleResponse(
   }
   const { sessionId, returnTo } = await outcome;
   if (req.sessionID !== sessionId) await adoptSession(req, sessionId, settings.storeReadTimeoutMs);
-  res.set('Cache-Control', 'no-store').redirect(req.method === 'POST' ? 303 : 302, returnTo);
+  redirect(res, req.method === 'POST' ? 303 : 302, returnTo);
 }
 
 async function peekTransaction(context: Context, state: string): Promise<Transaction | undefined> {
@@ -83,7 +84,7 @@ async function unknownState(
 ): Promise<void> {
   const { baseUrl } = context.settings;
   if (signedIn(context, req) !== undefined) {
-    res.set('Cache-Control', 'no-store').redirect(homePath(baseUrl));
+    redirect(res, 302, homePath(baseUrl));
     return;
   }
   if (isRestarted(state)) {

@@ -1,7 +1,7 @@
 import type { NextFunction, Request, Response } from 'express';
 import { homePath, safeReturnTo } from '../../core/return-to.ts';
 import type { Context } from '../context.ts';
-import { sendPage } from '../pages.ts';
+import { redirect, sendPage } from '../pages.ts';
 import { isPrefetch } from '../request-kind.ts';
 import { respondError } from '../respond-error.ts';
 import { openLoginRequest } from '../sealed-request.ts';
@@ -42,5 +42,5 @@ export async function sendToProvider(
   login: LoginStart,
 ): Promise<void> {
   const url = await startLogin(context, req, login);
-  res.set('Cache-Control', 'no-store').redirect(req.method === 'POST' ? 303 : 302, url.href);
+  redirect(res, req.method === 'POST' ? 303 : 302, url.href);
 }

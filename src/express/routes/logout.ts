@@ -4,7 +4,7 @@ import { endSessionUrl } from '../../protocol/logout-request.ts';
 import { isTimedOut, within } from '../../tokens/flights.ts';
 import { signOut } from '../../tokens/sign-out.ts';
 import type { Context } from '../context.ts';
-import { sendPage } from '../pages.ts';
+import { redirect, sendPage } from '../pages.ts';
 import { isSameOrigin } from '../request-kind.ts';
 import { respondError } from '../respond-error.ts';
 import { destroySession, getHandle } from '../session.ts';
@@ -48,7 +48,7 @@ export async function logout(
   const idToken = await endSession(context, req);
   const atProvider = await providerLogout(context, { idToken, returnTo: options.returnTo });
   const here = safeReturnTo(options.returnTo, settings.baseUrl, homePath(settings.baseUrl));
-  res.set('Cache-Control', 'no-store').redirect(303, atProvider?.href ?? here);
+  redirect(res, 303, atProvider?.href ?? here);
 }
 
 async function endSession(context: Context, req: Request): Promise<string | undefined> {
