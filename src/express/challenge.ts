@@ -9,6 +9,9 @@ import { requestKind } from './request-kind.ts';
 import { sealLoginRequest } from './sealed-request.ts';
 import { startLogin } from './start-login.ts';
 
+/** Calls of one request that fail at the same moment are one challenge, and one transaction: the first one's. */
+const arming = new WeakMap<Response, Promise<void>>();
+
 /**
  * The request that only the user can help becomes the challenge: now for a guard, which owns the answer, or with the
  * first error that the app writes.
@@ -22,7 +25,13 @@ export async function challengeWhenFailing(
   error: InteractionRequiredError,
 ): Promise<void> {
   if (isArmed(res) || res.headersSent) return;
-  armChallenge(res, await prepareChallenge(context, req, error));
+  const pending =
+    arming.get(res) ??
+    prepareChallenge(context, req, error)
+      .then((challenge) => armChallenge(res, challenge))
+      .finally(() => arming.delete(res));
+  arming.set(res, pending);
+  await pending;
 }
 
 export async function challengeNow(
