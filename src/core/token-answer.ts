@@ -40,7 +40,8 @@ export function readAnswer(json: Record<string, unknown>): TokenAnswer | undefin
     accessToken: json.access_token,
     tokenType: String(json.token_type),
     expiresIn: seconds(json.expires_in),
-    scope: isText(json.scope) ? json.scope : undefined,
+    // An empty one says that nothing was granted; only none at all means: as asked.
+    scope: typeof json.scope === 'string' ? json.scope : undefined,
     refreshToken: isText(json.refresh_token) ? json.refresh_token : undefined,
     // Keycloak sends 0 for a refresh token that does not expire.
     refreshExpiresIn: refreshExpiresIn === 0 ? undefined : refreshExpiresIn,
