@@ -74,7 +74,10 @@ export function armChallenge(res: Response, challenge: Challenge): void {
 }
 
 function putHead(res: Response, challenge: Challenge): void {
-  for (const name of BODY_HEADERS) res.removeHeader(name);
+  for (const name of BODY_HEADERS) {
+    // Node closes the connection after an answer whose transfer encoding was removed, there or not.
+    if (res.hasHeader(name)) res.removeHeader(name);
+  }
   res.statusCode = challenge.status;
   res.statusMessage = '';
   for (const [name, value] of Object.entries(challenge.headers)) res.setHeader(name, value);
