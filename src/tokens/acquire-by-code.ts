@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { accountOf, claimsForSession, type IdTokenClaims } from '../core/claims.ts';
 import { ProviderUnavailableError } from '../core/errors.ts';
 import type { Clock, Logger } from '../core/ports.ts';
-import { grantedScopes } from '../core/scopes.ts';
+import { grantedScopes, withoutOpenIdScopes } from '../core/scopes.ts';
 import type { SessionHandle, SignedIn } from '../core/session-handle.ts';
 import type { TokenAnswer } from '../core/token-answer.ts';
 import {
@@ -139,7 +139,7 @@ export class CodeAcquisition {
 
   #withLogin(base: TokenCache, { answer }: Redeemed, transaction: Transaction, now: number): TokenCache {
     const { scopes, target, resources, kind } = transaction;
-    const asked = { scopes, askedFor: [], target };
+    const asked = { scopes, askedFor: [[], withoutOpenIdScopes(scopes)], target };
     const token = cachedToken(answer, asked, now, this.#parts.random(), this.#parts.settings.defaultLifetime);
     const refreshToken = refreshTokenOf(answer, resources, now);
     const withTokens = putToken(

@@ -115,7 +115,7 @@ export class Refresher {
     const now = this.#parts.clock.now();
     const asked = {
       scopes: request.scopes.length > 0 ? request.scopes : grantedBefore(cache, request),
-      askedFor: request.scopes,
+      askedFor: [request.scopes],
       target: request,
     };
     const { random, settings } = this.#parts;

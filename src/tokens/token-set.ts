@@ -6,8 +6,8 @@ import type { Target } from '../core/token-request.ts';
 
 interface Asked {
   readonly scopes: ScopeSet;
-  /** What the token answers in the words of later requests. */
-  readonly askedFor: ScopeSet;
+  /** The requests that this token is the provider's answer to. */
+  readonly askedFor: readonly ScopeSet[];
   readonly target: Target;
 }
 
@@ -24,7 +24,7 @@ export function cachedToken(
     accessToken: answer.accessToken,
     tokenType: answer.tokenType,
     scopes: grantedScopes(answer.scope, asked.scopes),
-    asked: [asked.askedFor.join(' ')],
+    asked: asked.askedFor.map((scopes) => scopes.join(' ')),
     resource: asked.target.resource,
     audience: asked.target.audience,
     cachedAt: now,
