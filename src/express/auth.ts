@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, scryptSync } from 'node:crypto';
 import type { NextFunction, Request, RequestHandler, Response } from 'express';
 import type { Cipher, Clock } from '../core/ports.ts';
 import { publicPath } from '../core/return-to.ts';
@@ -46,11 +46,13 @@ const MAX_CACHE_BYTES = 512 * 1024;
 export function auth(options?: AuthOptions): AuthHandle {
   const settings = parseOptions(options);
   const clock: Clock = { now: () => Date.now() / 1000 };
+  const cipher = makeCipher(settings);
   const shared: Shared = {
     settings,
     clock,
     provider: new Provider(settings, clock, settings.logger),
-    cipher: makeCipher(settings),
+    cipher,
+    urlCipher: makeUrlCipher(settings, cipher),
     memory: new AccessTokenMemory<TokenResult>(clock),
     patience: new ProviderPatience(clock, settings.maxRetryAfterMs),
     normalized: new Map(),
@@ -89,6 +91,16 @@ function makeCipher({ encryptionKeys, logger }: Settings): Cipher {
       `node -e "console.log('k1:' + require('crypto').randomBytes(32).toString('base64'))"`,
   );
   return new KeyRingCipher([{ kid: 'process', key: randomBytes(32) }]);
+}
+
+/**
+ * What travels in a URL must not be forged where tokens are stored unencrypted, either. All processes of the app
+ * make the same key from the client secret, by a slow function: what it seals is there for everybody to guess at.
+ */
+function makeUrlCipher({ encryptionKeys, clientSecret }: Settings, cipher: Cipher): Cipher {
+  if (encryptionKeys !== undefined) return cipher;
+  const key = clientSecret === undefined ? randomBytes(32) : scryptSync(clientSecret, 'login request', 32);
+  return new KeyRingCipher([{ kid: 'url', key }]);
 }
 
 function makeContext(shared: Shared, store: Request['sessionStore']): Context {

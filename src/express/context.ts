@@ -18,6 +18,8 @@ export interface Shared {
   readonly settings: Settings;
   readonly provider: Provider;
   readonly cipher: Cipher;
+  /** For what travels in a URL: never plain text. */
+  readonly urlCipher: Cipher;
   readonly clock: Clock;
   readonly memory: AccessTokenMemory<TokenResult>;
   /** One provider, one patience: whatever store the users' sessions are in. */

@@ -11,19 +11,19 @@ const PURPOSE = 'login request';
 const LIFETIME_SECONDS = 24 * 60 * 60;
 
 interface Sealing {
-  readonly cipher: Cipher;
+  readonly urlCipher: Cipher;
   readonly clock: Clock;
 }
 
 /** A login request as text for a URL, readable by this app alone. */
-export function sealLoginRequest({ cipher, clock }: Sealing, login: SealedLogin): string {
-  return cipher.seal(JSON.stringify({ ...login, at: clock.now() }), PURPOSE, PURPOSE);
+export function sealLoginRequest({ urlCipher, clock }: Sealing, login: SealedLogin): string {
+  return urlCipher.seal(JSON.stringify({ ...login, at: clock.now() }), PURPOSE, PURPOSE);
 }
 
 /** Undefined for a text that this app did not seal, or more than a day ago. */
-export function openLoginRequest({ cipher, clock }: Sealing, sealed: unknown): SealedLogin | undefined {
+export function openLoginRequest({ urlCipher, clock }: Sealing, sealed: unknown): SealedLogin | undefined {
   if (typeof sealed !== 'string' || sealed.length > 16_384) return undefined;
-  const text = cipher.open(sealed, PURPOSE, PURPOSE);
+  const text = urlCipher.open(sealed, PURPOSE, PURPOSE);
   if (text === undefined) return undefined;
   const login: unknown = JSON.parse(text);
   if (!isRecord(login) || typeof login.at !== 'number' || login.at + LIFETIME_SECONDS < clock.now())
