@@ -62,7 +62,11 @@ async function prepareChallenge(
       return pageChallenge(scopes, {
         title: 'Sign in to go on',
         text: 'This part of the page needs you to sign in. That is not possible inside a frame.',
-        action: { href: loginUrl(context, request, here), label: 'Sign in', target: '_top' },
+        action: {
+          href: loginUrl(context, request, isRead(req) ? here : referrer(req, baseUrl)),
+          label: 'Sign in',
+          target: '_top',
+        },
       });
     case 'form':
       return pageChallenge(scopes, {
@@ -113,6 +117,11 @@ function loginUrl(
   if (settings.routes.login !== false)
     url.searchParams.set('request', sealLoginRequest(context, { request, returnTo }));
   return url.href;
+}
+
+/** Whether a GET can come back to this URL. */
+function isRead(req: Request): boolean {
+  return req.method === 'GET' || req.method === 'HEAD';
 }
 
 /** The page that a script runs in, as far as it is one of ours: never the URL that the script fetched. */
