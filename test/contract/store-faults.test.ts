@@ -1,0 +1,108 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import type { StoreBinding } from '../../src/storage/store-binding.ts';
+import { type Counted, countingStore, type OpenedStore, storeFactories } from '../support/stores.ts';
+import { bind, newRef, sha256 } from './open-binding.ts';
+
+const DEADLINE_MS = 100;
+const TTL_MS = 60_000;
+
+/** The operation that does not work, and how; `throw`: not even a callback is kept. */
+const READ_FAULTS = ['fail', 'hang'] as const;
+const UNAVAILABLE = { name: 'StoreUnavailableError', code: 'ERR_OIDC_STORE_UNAVAILABLE', status: 503 };
+
+// Not over Redis: its faults are the server's, and are made there.
+describe.each(storeFactories)('$name out of order', ({ open }) => {
+  let opened: OpenedStore;
+  let store: OpenedStore['store'] & Counted;
+  let binding: StoreBinding;
+
+  beforeEach(async () => {
+    opened = await open();
+    store = countingStore(opened.store);
+    binding = bind(store, DEADLINE_MS);
+  });
+  afterEach(() => opened.close());
+
+  const commit = (ref: string, expected: number, payload: string) =>
+    binding.tokens.commit(ref, { expected, payload, ttlMs: TTL_MS });
+
+  test.each(READ_FAULTS)(
+    'tokens, reads %s: every method says so in time, and all is well afterwards',
+    async (fault) => {
+      const { tokens } = binding;
+      const ref = newRef();
+      await commit(ref, 0, 'first');
+      store.fault = { get: fault };
+      const attempts = [
+        tokens.load(ref),
+        tokens.acquire(ref),
+        commit(ref, 1, 'second'),
+        tokens.remove(newRef()),
+      ];
+      for (const attempt of [...attempts, tokens.renew(ref, 1, TTL_MS)])
+        await expect(attempt).rejects.toMatchObject(UNAVAILABLE);
+      store.fault = {};
+      const lease = await tokens.acquire(ref);
+      expect(lease.record).toMatchObject({ version: 1, payload: 'first' });
+      expect(await commit(ref, 1, 'second')).toBe('committed');
+      await lease.release();
+    },
+  );
+
+  test.each(READ_FAULTS)('tokens, writes %s: nothing is said to be committed', async (fault) => {
+    const { tokens } = binding;
+    const ref = newRef();
+    await commit(ref, 0, 'first');
+    store.fault = { set: fault };
+    await expect(commit(ref, 1, 'second')).rejects.toMatchObject(UNAVAILABLE);
+    await expect(tokens.remove(ref)).rejects.toMatchObject(UNAVAILABLE);
+    await expect(tokens.renew(ref, 1, TTL_MS)).rejects.toMatchObject(UNAVAILABLE);
+    expect(await tokens.load(ref)).toMatchObject({ version: 1, payload: 'first' });
+    store.fault = {};
+    expect(await commit(ref, 1, 'second')).toBe('committed');
+    expect(await tokens.remove(ref)).toMatchObject({ version: 2 });
+  });
+
+  test('a write that was reported as failed and arrived: the same commit again is committed', async () => {
+    const ref = newRef();
+    store.fault = { set: DEADLINE_MS + 50 };
+    await expect(commit(ref, 0, 'first')).rejects.toMatchObject(UNAVAILABLE);
+    store.fault = {};
+    while ((await binding.tokens.load(ref)).state === 'absent') await new Promise(setImmediate);
+    expect(await commit(ref, 0, 'first')).toBe('committed');
+    expect(await binding.tokens.load(ref)).toMatchObject({ version: 1 });
+  });
+
+  test('a store that throws is a store that fails', async () => {
+    const { get } = store;
+    store.get = () => {
+      throw new Error('not connected');
+    };
+    await expect(binding.tokens.load(newRef())).rejects.toMatchObject(UNAVAILABLE);
+    await expect(binding.transactions.peek(sha256(newRef()))).rejects.toMatchObject(UNAVAILABLE);
+    store.get = get;
+    expect(await binding.tokens.load(newRef())).toEqual({ state: 'absent' });
+  });
+
+  test.each(READ_FAULTS)(
+    'transactions, %s: in time; what could not be removed is not given away',
+    async (fault) => {
+      const { transactions } = binding;
+      const [hash, other] = [sha256(newRef()), sha256(newRef())];
+      await transactions.put(hash, 'payload', TTL_MS);
+      store.fault = { get: fault, set: fault, destroy: fault };
+      const attempts = [
+        transactions.put(other, 'x', TTL_MS),
+        transactions.peek(hash),
+        transactions.take(hash),
+      ];
+      for (const attempt of [...attempts, transactions.remove(hash)])
+        await expect(attempt).rejects.toMatchObject(UNAVAILABLE);
+      store.fault = { destroy: fault };
+      await expect(transactions.take(hash)).rejects.toMatchObject(UNAVAILABLE);
+      store.fault = {};
+      expect(await transactions.take(hash)).toBe('payload');
+      expect(await transactions.take(hash)).toBeUndefined();
+    },
+  );
+});
