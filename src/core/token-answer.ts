@@ -32,9 +32,12 @@ export function normalizeAnswer(json: Record<string, unknown>): Record<string, u
   return answer;
 }
 
-/** Reads a normalized answer; undefined without an access token. */
+/** What a header can carry (RFC 6749 A.12): `fetch` quotes anything else in its error. */
+const TOKEN = /^[\x20-\x7e]+$/;
+
+/** Reads a normalized answer; undefined without an access token that can be sent. */
 export function readAnswer(json: Record<string, unknown>): TokenAnswer | undefined {
-  if (!isRecord(json) || !isText(json.access_token)) return undefined;
+  if (!isRecord(json) || !isText(json.access_token) || !TOKEN.test(json.access_token)) return undefined;
   const refreshExpiresIn = seconds(json.refresh_expires_in ?? json.refresh_token_expires_in);
   return {
     accessToken: json.access_token,
