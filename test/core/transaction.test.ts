@@ -1,0 +1,103 @@
+import { describe, expect, test } from '@jest/globals';
+import {
+  addPending,
+  countLoop,
+  decodeTransaction,
+  encodeTransaction,
+  isLoop,
+  isRestarted,
+  type LoopCount,
+  newState,
+  type Transaction,
+} from '../../src/core/transaction.ts';
+import { NOW, R1 } from './fixtures.ts';
+
+const transaction: Transaction = {
+  kind: 'challenge',
+  nonce: 'nonce',
+  verifier: 'verifier',
+  browser: 'browser',
+  returnTo: '/orders?page=2',
+  scopes: ['a', 'openid'],
+  resources: [R1],
+  target: { resource: R1 },
+  maxAge: 60,
+  loopKey: 'loop',
+  createdAt: NOW,
+};
+
+test('a transaction lives 15 minutes', () => {
+  const text = encodeTransaction(transaction);
+  expect(decodeTransaction(text, NOW)).toEqual(transaction);
+  expect(decodeTransaction(text, NOW + 900)).toEqual(transaction);
+  expect(decodeTransaction(text, NOW + 901)).toBeUndefined();
+});
+
+test('one of another version, or of none, is none', () => {
+  const known = JSON.parse(encodeTransaction(transaction));
+  for (const other of [
+    { ...known, v: 2 },
+    { ...known, v: undefined },
+    { ...known, createdAt: 'x' },
+    [],
+    null,
+    5,
+  ])
+    expect(decodeTransaction(JSON.stringify(other), NOW)).toBeUndefined();
+});
+
+test('a restarted login says so in its state, and no other does', () => {
+  expect(isRestarted(newState('random', true))).toBe(true);
+  expect(isRestarted(newState('random', false))).toBe(false);
+  expect(isRestarted(undefined)).toBe(false);
+});
+
+describe('B31: pending logins', () => {
+  test('ten; an eleventh drops the oldest', () => {
+    let states: string[] = [];
+    const dropped: string[][] = [];
+    for (let index = 1; index <= 12; index += 1) {
+      const added = addPending(states, `s${index}`);
+      states = added.states;
+      dropped.push(added.dropped);
+    }
+    expect(states).toEqual(['s3', 's4', 's5', 's6', 's7', 's8', 's9', 's10', 's11', 's12']);
+    expect(dropped.slice(0, 10).flat()).toEqual([]);
+    expect(dropped.slice(10)).toEqual([['s1'], ['s2']]);
+  });
+
+  test('the same state twice is one', () => {
+    expect(addPending(['s1', 's2'], 's1')).toEqual({ states: ['s2', 's1'], dropped: [] });
+  });
+});
+
+describe('loops', () => {
+  const afterLogins = (logins: number, key = 'k', at = NOW) => {
+    let counts: LoopCount[] = [];
+    for (let login = 0; login < logins; login += 1) counts = countLoop(counts, key, at);
+    return counts;
+  };
+
+  test('three challenges that each led to a login are one; two are not, nor are others', () => {
+    expect(isLoop([], 'k', NOW)).toBe(false);
+    expect(isLoop(afterLogins(2), 'k', NOW)).toBe(false);
+    expect(isLoop(afterLogins(3), 'k', NOW)).toBe(true);
+    expect(isLoop(afterLogins(3), 'other', NOW)).toBe(false);
+  });
+
+  test('what is long ago does not count', () => {
+    expect(isLoop(afterLogins(3), 'k', NOW + 30)).toBe(true);
+    expect(isLoop(afterLogins(3), 'k', NOW + 31)).toBe(false);
+    expect(isLoop(countLoop(afterLogins(2), 'k', NOW + 31), 'k', NOW + 31)).toBe(false);
+    expect(countLoop(afterLogins(2), 'other', NOW + 31)).toEqual([{ key: 'other', count: 1, at: NOW + 31 }]);
+  });
+
+  test('other keys in between do not reset the count, and there is an end to what is counted', () => {
+    const between = countLoop(countLoop(afterLogins(2), 'other', NOW), 'k', NOW);
+    expect(isLoop(between, 'k', NOW)).toBe(true);
+    let counts: LoopCount[] = [];
+    for (let key = 0; key < 50; key += 1) counts = countLoop(counts, `k${key}`, NOW);
+    expect(counts).toHaveLength(10);
+    expect(counts.at(-1)?.key).toBe('k49');
+  });
+});
