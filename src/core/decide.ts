@@ -1,5 +1,5 @@
 import type { InteractionReason } from './errors.ts';
-import type { ScopeSet } from './scopes.ts';
+import { includesAll, type ScopeSet } from './scopes.ts';
 import {
   type CachedToken,
   findRefreshToken,
@@ -51,7 +51,11 @@ export function softExpiry(now: number, lifetime: number, random: number, refres
 /** The whole of silent acquisition, as a value. `now` is in epoch seconds. */
 export function decide(cache: TokenCache | undefined, request: NormalizedRequest, now: number): Decision {
   if (cache === undefined) return { kind: 'interaction', reason: 'no_token_cache' };
-  const matching = findTokens(cache, request);
+  const refusal = findRefusal(cache, request);
+  // Less than was asked for is an answer, but not where it is known that the rest will never come.
+  const matching = findTokens(cache, request).filter(
+    (token) => refusal?.state !== 'denied' || includesAll(token.scopes, request.scopes),
+  );
   const unexpired = matching.filter((token) => token.expiresAt > now);
   const servable = unexpired.filter((token) => token.accessToken !== request.rejected);
   const skipsCache = request.forceRefresh || request.claims !== undefined;
@@ -65,7 +69,6 @@ export function decide(cache: TokenCache | undefined, request: NormalizedRequest
       refreshSoon: now >= best.refreshAt && mayRefresh(cache, request, now),
     };
   }
-  const refusal = findRefusal(cache, request);
   if (refusal?.state === 'denied') return { kind: 'not_granted', scopes: refusal.scopes };
   if (refusal?.state === 'refused') return { kind: 'interaction', reason: 'scope_refused' };
   const refreshToken = findRefreshToken(cache, request);
