@@ -46,6 +46,14 @@ test('A17: invalid_scope on refresh → one challenge; still missing → ScopeNo
   expect(provider.authorizations).toHaveLength(3);
 });
 
+test('A17: the same when the login itself asked for no other scope', async () => {
+  const journey = await start({ provider: { denyScopes: new Set(['c']) } });
+  const { provider, app, browser } = journey;
+  expect(await browser.navigate(`${app.url}/token?scope=c`)).toMatchObject({ status: 403 });
+  expect((await open(journey, '/token?scope=c')).status).toBe(403);
+  expect(provider.authorizations).toHaveLength(2);
+});
+
 test('A17: invalid_scope, and the user then grants it', async () => {
   const journey = await start({ app: { auth: { scopes: LOGIN_AB } } });
   const { provider, app, browser } = journey;
