@@ -177,12 +177,15 @@ async function beginSession(
   setLoginState(req, { browser: transaction.browser, states, loops });
   try {
     await settings.afterLogin?.(req, { account: accountOf(handle.claims), claims });
+    await saveSession(req, settings.storeWriteTimeoutMs);
   } catch (error) {
-    await endAccount(context, handle);
+    // Without a session on the request express-session does not try to save it once more, which would sign in all
+    // the same, or hold the answer back while the store hangs. Nobody waits for the rest.
     req.session.destroy(() => undefined);
+    void endAccount(context, handle);
+    if (isOther && earlier !== undefined) void endAccount(context, earlier);
     throw error;
   }
-  await saveSession(req, settings.storeWriteTimeoutMs);
   leaveSaved(req);
   if (isOther && earlier !== undefined) await endAccount(context, earlier);
 }
