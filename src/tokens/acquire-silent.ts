@@ -13,7 +13,7 @@ import type { NormalizedRequest } from '../core/token-request.ts';
 import type { CacheRecords, OpenRecord } from './cache-records.ts';
 import { Flights, isTimedOut, within } from './flights.ts';
 import type { Acquired, Refresher } from './refresh.ts';
-import { interactionError } from './token-errors.ts';
+import { interactionError, shuttingDown } from './token-errors.ts';
 
 /** What `req.getToken()` gives. */
 export interface TokenResult {
@@ -56,7 +56,6 @@ export class SilentAcquisition {
   readonly #renewals = new Flights<void>();
   /** When a background refresh that failed may be tried again. */
   readonly #backgroundNotBefore = new Map<string, number>();
-  #isClosing = false;
 
   constructor(parts: SilentParts) {
     this.#parts = parts;
@@ -110,7 +109,7 @@ export class SilentAcquisition {
 
   /** No new grants; those in flight are committed first, for ten seconds at most. */
   async close(): Promise<void> {
-    this.#isClosing = true;
+    this.#parts.refresher.close();
     await within(Promise.all([this.#refreshes.landed(), this.#renewals.landed()]), CLOSE_TIMEOUT_MS);
   }
 
@@ -141,7 +140,7 @@ export class SilentAcquisition {
   #refreshInBackground(session: SignedIn, request: NormalizedRequest): void {
     const key = flightKey(session, request, true);
     const now = this.#parts.clock.now();
-    if (this.#isClosing || (this.#backgroundNotBefore.get(key) ?? 0) > now) return;
+    if (this.#parts.refresher.isClosed || (this.#backgroundNotBefore.get(key) ?? 0) > now) return;
     this.#fly(session, request, true).then(
       () => this.#backgroundNotBefore.delete(key),
       (error: Error) => {
@@ -153,11 +152,10 @@ export class SilentAcquisition {
   }
 
   #fly(session: SignedIn, request: NormalizedRequest, isBackground: boolean): Promise<Acquired> {
-    return this.#refreshes.join(flightKey(session, request, isBackground), () => {
-      if (this.#isClosing)
-        return Promise.reject(new ProviderUnavailableError('This process is shutting down.', 1));
-      return this.#parts.refresher.refresh(session, request, isBackground);
-    });
+    const { refresher } = this.#parts;
+    return this.#refreshes.join(flightKey(session, request, isBackground), () =>
+      refresher.isClosed ? Promise.reject(shuttingDown()) : refresher.refresh(session, request, isBackground),
+    );
   }
 
   #renew(session: SignedIn, record: OpenRecord): void {

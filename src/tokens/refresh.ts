@@ -27,7 +27,7 @@ import type { Provider } from '../protocol/provider.ts';
 import type { CacheRecords, OpenRecord } from './cache-records.ts';
 import { PatientCommits } from './patient-commits.ts';
 import type { ProviderPatience } from './provider-patience.ts';
-import { failureError, interactionError } from './token-errors.ts';
+import { failureError, interactionError, shuttingDown } from './token-errors.ts';
 import { cachedToken, refreshTokenOf } from './token-set.ts';
 
 export interface Acquired {
@@ -66,10 +66,21 @@ const USERS_TURN: ReadonlySet<Outcome['kind']> = new Set(['rejected', 'interacti
 export class Refresher {
   readonly #parts: RefreshParts;
   readonly #commits: PatientCommits;
+  #isClosed = false;
 
   constructor(parts: RefreshParts) {
     this.#parts = parts;
     this.#commits = new PatientCommits(parts);
+  }
+
+  /** Whether grants are still started. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /** From here on no grant is started, not even one that waits for its turn. */
+  close(): void {
+    this.#isClosed = true;
   }
 
   /**
@@ -100,6 +111,7 @@ export class Refresher {
     const decision = decide(cache, request, this.#parts.clock.now());
     const step = refreshStep(decision, cache, request, isBackground);
     if (step === undefined || cache === undefined) return acquiredOrThrow(decision, request);
+    if (this.#isClosed) throw shuttingDown();
     this.#parts.patience.check();
     const { refreshToken, reason } = step;
     const result = await this.#askProvider(session, request, refreshToken);

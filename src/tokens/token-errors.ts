@@ -19,6 +19,11 @@ export function interactionError(
   return new InteractionRequiredError({ reason, scopes, resource, audience, claims, acrValues, maxAge });
 }
 
+/** `close()` was called. */
+export function shuttingDown(): ProviderUnavailableError {
+  return new ProviderUnavailableError('This process is shutting down.', 1);
+}
+
 /** The error for an outcome of a refresh that neither the user nor another try can change now. */
 export function failureError(outcome: Outcome): Error {
   switch (outcome.kind) {
