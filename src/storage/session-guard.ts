@@ -22,7 +22,7 @@ export class SessionGuard {
   readonly #regenerating = new Set<string>();
 
   constructor(store: Store, tokenStore: TokenStore, logger: Logger, handleField: string) {
-    const { get, set, destroy, regenerate } = store;
+    const { get, set, destroy, touch, regenerate } = store;
 
     store.regenerate = (request, done) => {
       const id = request.sessionID;
@@ -37,7 +37,12 @@ export class SessionGuard {
       // Records of ours, which no session handle names.
       if (id.startsWith(RECORD_PREFIX)) return destroy.call(store, id, done);
       this.#endedIds.set(id, true);
-      const finish = () => destroy.call(store, id, done);
+      const finish = () =>
+        destroy.call(store, id, (error: unknown) => {
+          // It is still there, and its user goes on with it.
+          if (error && (error as { code?: unknown }).code !== 'ENOENT') this.#endedIds.delete(id);
+          done?.(error);
+        });
       // Who keeps the handle through a new session id keeps the cache; who drops it leaves a record nobody can read.
       if (this.#regenerating.has(id)) return finish();
       get.call(store, id, (_error: unknown, session) => {
@@ -53,11 +58,32 @@ export class SessionGuard {
       });
     };
 
-    store.set = (id: string, session: SessionData, done?: Done) => {
-      if (!this.#endedIds.has(id)) return set.call(store, id, session, done);
-      logger.debug('A session that was ended meanwhile is not saved again');
-      done?.();
+    const write = (id: string, start: (done: Done) => unknown, done: Done | undefined): unknown => {
+      if (this.#endedIds.has(id)) {
+        logger.debug('A session that was ended meanwhile is not saved again');
+        return done?.();
+      }
+      return start((error) => {
+        // It ended while this was under way, which may have brought it back.
+        if (this.#endedIds.has(id)) destroy.call(store, id, () => done?.(error));
+        else done?.(error);
+      });
     };
+
+    /** Whatever new id it was put under. */
+    const withoutEnded = (session: SessionData): SessionData => {
+      const { [handleField]: value, ...rest } = session as SessionData & Record<string, unknown>;
+      const handle = readHandle(value);
+      return handle !== undefined && this.hasEnded(handle.ref) ? (rest as unknown as SessionData) : session;
+    };
+
+    store.set = (id: string, session: SessionData, done?: Done) =>
+      write(id, (written) => set.call(store, id, withoutEnded(session), written), done);
+
+    if (touch) {
+      store.touch = (id: string, session: SessionData, done?: Done) =>
+        write(id, (written) => touch.call(store, id, withoutEnded(session), written), done);
+    }
   }
 
   /** Marks a token cache as ended, whatever session still names it. */
