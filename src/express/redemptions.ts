@@ -1,3 +1,5 @@
+import { OidcTokensError } from '../core/errors.ts';
+
 /** How a callback ended: which session to go on with, and where. */
 export interface LoginOutcome {
   readonly sessionId: string;
@@ -32,8 +34,13 @@ export class Redemptions {
   ): Promise<LoginOutcome> {
     this.#forgetOld(now);
     const outcome = redeem();
-    outcome.catch(() => undefined);
     this.#redemptions.set(stateHash, { browser, outcome, startedAt: now });
+    outcome.catch((error: unknown) => {
+      // A fault that passes: whoever loads the same page again shall not meet it for a minute.
+      const isPassing = error instanceof OidcTokensError && error.status === 503;
+      if (isPassing && this.#redemptions.get(stateHash)?.outcome === outcome)
+        this.#redemptions.delete(stateHash);
+    });
     return outcome;
   }
 
