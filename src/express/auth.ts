@@ -13,7 +13,7 @@ import { ProviderPatience } from '../tokens/provider-patience.ts';
 import { Refresher } from '../tokens/refresh.ts';
 import type { Context, Shared } from './context.ts';
 import type { AuthOptions } from './options.ts';
-import { Redemptions } from './redemptions.ts';
+import { redemptionsOf } from './redemptions.ts';
 import { rememberContext } from './request-context.ts';
 import { makeGetToken, makeGetTokenSilent, RequestOidc, ResponseOidc } from './request-surface.ts';
 import { callbackRoute } from './routes/callback.ts';
@@ -120,7 +120,7 @@ function makeContext(shared: Shared, store: Request['sessionStore']): Context {
     records,
     silent: new SilentAcquisition({ refresher, records, memory, clock, logger, settings }),
     byCode: new CodeAcquisition(parts),
-    redemptions: new Redemptions(),
+    redemptions: redemptionsOf(store),
   };
 }
 

@@ -1,3 +1,4 @@
+import type { Store } from 'express-session';
 import { OidcTokensError } from '../core/errors.ts';
 
 /** How a callback ended: which session to go on with, and where. */
@@ -14,6 +15,15 @@ interface Redemption {
 
 const REMEMBER_SECONDS = 60;
 const MAX_REMEMBERED = 10_000;
+
+const shared = new WeakMap<Store, Redemptions>();
+
+/** One per store and process: a callback may come twice by two middlewares, too. */
+export function redemptionsOf(store: Store): Redemptions {
+  const existing = shared.get(store) ?? new Redemptions();
+  shared.set(store, existing);
+  return existing;
+}
 
 /** Callbacks being redeemed or just redeemed, so that the same one sent twice gets the same end. */
 export class Redemptions {
