@@ -84,7 +84,7 @@ async function unknownState(
 ): Promise<void> {
   const { baseUrl } = context.settings;
   if (signedIn(context, req) !== undefined) {
-    redirect(res, 302, homePath(baseUrl));
+    redirect(res, 302, transaction?.returnTo ?? homePath(baseUrl));
     return;
   }
   if (isRestarted(state)) {
