@@ -46,6 +46,22 @@ describe('B31: many logins of one browser at once', () => {
     },
   );
 
+  test.each([
+    ['the first tab first', ['a', 'b']],
+    ['the second tab first', ['b', 'a']],
+  ])(
+    'B31: two tabs of a browser that was never here: one cookie is lost, and %s all is well',
+    async (_title, order) => {
+      const provider = await openProvider();
+      const app = await openApp(provider);
+      const browser = openBrowser();
+      const [a, b] = await Promise.all([challenge(browser, app, 'a'), challenge(browser, app, 'b')]);
+      const held: Record<string, PendingRequest> = { a: a.held!, b: b.held! };
+      for (const scope of order) expectOwnPage(await browser.navigate(held[scope]!), app, scope);
+      await expectAlive(browser, app);
+    },
+  );
+
   test('B31: both callbacks at the same moment', async () => {
     const provider = await openProvider();
     const app = await openApp(provider, { store: latencyStore(0, 20, 5) });
