@@ -73,7 +73,7 @@ export class Refresher {
     this.#commits = new PatientCommits(parts);
   }
 
-  /** Whether grants are still started. */
+  /** No grant is started any more. */
   get isClosed(): boolean {
     return this.#isClosed;
   }
