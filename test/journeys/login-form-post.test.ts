@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import type { Browser, Page, PendingRequest } from '../support/browser.ts';
 import { expectNoSecrets } from '../support/leaks.ts';
+import { countingStore } from '../support/stores.ts';
 import { travel } from '../support/time.ts';
 import { dataOf } from './session-slow-handler.ts';
 import {
@@ -134,6 +135,47 @@ describe('response_mode=form_post', () => {
     expect(await browser.login(app, '/user')).toMatchObject({ status: 200, url: `${app.url}/user` });
     await expectAlive(browser, app);
   });
+
+  test('with a cookie for all sites the POST itself signs in', async () => {
+    const provider = await openProvider();
+    const app = await openApp(provider, {
+      auth: { responseMode: 'form_post' },
+      session: { proxy: true, cookie: { sameSite: 'none', secure: true } },
+      // As behind a proxy that ends TLS.
+      before: (routes) => {
+        routes.use((req, _res, next) => {
+          req.headers['x-forwarded-proto'] = 'https';
+          next();
+        });
+      },
+    });
+    const browser = openBrowser();
+    const page = await browser.login(app, '/user');
+    expect(page).toMatchObject({ status: 200, text: expect.stringContaining('alice') });
+    expect(hopsAt(page, app).map(({ method, status }) => `${method} ${status}`)).toEqual([
+      'GET 302',
+      'POST 303',
+      'GET 200',
+    ]);
+  });
+
+  test.each(['fail', 'hang'] as const)(
+    'where it cannot be set aside (%s): 503, and good once the store is back',
+    async (fault) => {
+      const provider = await openProvider();
+      const store = countingStore();
+      const auth = { responseMode: 'form_post' as const, storeReadTimeoutMs: 100, storeWriteTimeoutMs: 100 };
+      const app = await openApp(provider, { store, auth });
+      const browser = openBrowser();
+      const held = await postHeld(browser, app);
+      store.fault = { set: fault };
+      const page = await browser.navigate(held);
+      expect(page).toMatchObject({ status: 503, text: expect.stringContaining('try again') });
+      expect(page.headers.location).toBeUndefined();
+      store.fault = {};
+      expect(await browser.navigate(held)).toMatchObject({ status: 200, url: `${app.url}/user?a=1` });
+    },
+  );
 
   test('a challenge comes back to its page the same way', async () => {
     const { app, browser } = await open();
