@@ -17,7 +17,7 @@ export interface TokenEndpointFailure {
   readonly refused?: 'invalid_id_token' | 'other_subject' | 'keys_unavailable' | 'malformed';
 }
 
-/** What a failure means; one row of the table in SPEC.md each. */
+/** What a failure means. */
 export type Outcome =
   /** The refresh token is dead. */
   | { kind: 'rejected' }
