@@ -11,6 +11,7 @@ import {
   openBrowser,
   openClone,
   openProvider,
+  putRecord,
   records,
   sessionId,
   signedIn,
@@ -139,6 +140,23 @@ describe('B31: many logins of one browser at once', () => {
     expect(provider.authorizations).toHaveLength(2);
     expect(await whoIs(browser, app)).toBe('signed in as alice');
   });
+});
+
+test.each<[string, (payload: string) => unknown]>([
+  ['damaged', (payload) => payload.replace(/.{9}$/, 'AAAAAAAAA')],
+  ['truncated', (payload) => payload.slice(0, 40)],
+  ['no text', () => 7],
+  ['gone', () => undefined],
+])('B31: a pending login whose record is %s starts again, once', async (_title, change) => {
+  const provider = await openProvider();
+  const app = await openApp(provider);
+  const browser = openBrowser();
+  const { held } = await browser.login(app, '/user', { stopAt: atCallback });
+  const [id, record] = [...records(app.store)].find(([key]) => key.startsWith('oidc.tx.'))!;
+  putRecord(app.store, id, { ...record, payload: change(String(record.payload)) });
+  expect(await browser.navigate(held!)).toMatchObject({ status: 200, text: 'signed in as alice' });
+  expect(provider.authorizations).toHaveLength(2);
+  expect(provider.tokenCalls).toHaveLength(1);
 });
 
 describe('B32: the same callback twice', () => {

@@ -120,6 +120,21 @@ describe('A27: keys rotate', () => {
     expect(await silent(browser, other)).toMatchObject({ reason: 'no_token_cache' });
   });
 
+  test('A27: a login that began under the old key ends under the new one', async () => {
+    const provider = await openProvider();
+    const [old, fresh] = [newKey('old'), newKey('new')];
+    const first = await openApp(provider, { auth: { encryptionKeys: [old] } });
+    const auth = { encryptionKeys: [fresh, old], baseUrl: first.url };
+    const second = await openApp(provider, { auth, store: first.store });
+    const browser = openBrowser({ account: 'alice' });
+    const { held } = await browser.login(first, '/user', { stopAt: atCallback });
+    copySession({ browser, app: first }, { browser, app: second });
+    const page = await browser.navigate(held!.url.replace(first.url, second.url));
+    expect(page).toMatchObject({ url: `${second.url}/user`, text: expect.stringContaining('alice') });
+    expect(provider.authorizations).toHaveLength(1);
+    await expectAlive(browser, second);
+  });
+
   test('A27: another key of the same name is another key', async () => {
     const provider = await openProvider();
     const first = await openApp(provider, { auth: { encryptionKeys: [newKey('k1')] } });
