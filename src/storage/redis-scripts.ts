@@ -49,7 +49,7 @@ return 'committed'
 `);
 
 /** Lets a record live on while it is at this version. ARGV: version, time to live. */
-export const RENEW =
+export const RENEW: RedisScript =
   script(`if redis.call('HGET', KEYS[1], 'v') == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return 1
 `);
