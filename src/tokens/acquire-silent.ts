@@ -116,6 +116,7 @@ export class SilentAcquisition {
   /** No new grants; those in flight are committed first, for ten seconds at most. */
   async close(): Promise<void> {
     this.#isClosing = true;
+    this.#parts.refresher.close();
     await within(Promise.all([this.#refreshes.landed(), this.#renewals.landed()]), CLOSE_TIMEOUT_MS);
   }
 

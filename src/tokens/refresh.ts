@@ -72,10 +72,16 @@ const USERS_TURN: ReadonlySet<Outcome['kind']> = new Set(['rejected', 'interacti
 export class Refresher {
   readonly #parts: RefreshParts;
   readonly #commits: PatientCommits;
+  #isClosing = false;
 
   constructor(parts: RefreshParts) {
     this.#parts = parts;
     this.#commits = new PatientCommits(parts);
+  }
+
+  /** From here on no grant is begun, also not by a refresh that waits for its lease just now. */
+  close(): void {
+    this.#isClosing = true;
   }
 
   /**
@@ -123,6 +129,7 @@ export class Refresher {
     if (step === undefined || cache === undefined) return acquiredOrThrow(decision, request);
     const { patience, breaker, events } = this.#parts;
     await patience.check();
+    if (this.#isClosing) throw new ProviderUnavailableError('This process is shutting down.', 1);
     breaker.check();
     const { refreshToken, reason } = step;
     const startedAt = this.#parts.clock.now();
