@@ -24,6 +24,8 @@ export { requiresAuth } from './express/guards/requires-auth.ts';
 export type { TokenHandler, TokenRequestInHand } from './express/guards/requires-token.ts';
 export { requiresToken } from './express/guards/requires-token.ts';
 export type { AuthOptions, ResourceOptions, RouteOptions } from './express/options.ts';
+export type { TokenStoreOption } from './express/redis-option.ts';
+export { redisTokenStore } from './express/redis-option.ts';
 export type {
   LoginOptions,
   RequestOidc,

@@ -35,8 +35,10 @@ export type CommitResult = 'committed' | 'newer' | 'tombstone';
 
 /** The right to spend the refresh token of one record, over all processes. */
 export interface Lease {
-  /** Read after the lease was taken. */
+  /** Read after the lease was taken, or newer than what the caller had seen: then there is no lease, and no need. */
   readonly record: StoredRecord;
+  /** False where the record is newer than the caller's, ended, or gone. */
+  readonly isHeld: boolean;
   release(): Promise<void>;
 }
 
@@ -47,8 +49,8 @@ export interface Lease {
  */
 export interface TokenStore {
   load(ref: string): Promise<StoredRecord>;
-  /** Waits until nobody else holds the lease of this record. */
-  acquire(ref: string): Promise<Lease>;
+  /** Waits until the record is newer than version `seen`, or nobody else holds its lease. */
+  acquire(ref: string, seen: number): Promise<Lease>;
   /** Compare-and-set on the version; `expected` + 1 is the new one. */
   commit(ref: string, commit: Commit): Promise<CommitResult>;
   /** Lets the record live for `ttlMs` from now, unless it changed meanwhile. */
@@ -64,12 +66,18 @@ export interface Cipher {
   open(envelope: string, salt: string, context: string): string | undefined;
 }
 
-/** Records of pending logins, taken at most once. */
+export interface StoredTransaction {
+  readonly payload: string;
+  /** Some process took it and is redeeming, or has redeemed, its code. */
+  readonly isTaken: boolean;
+}
+
+/** Records of pending logins, taken at most once over all processes. */
 export interface TransactionStore {
   put(stateHash: string, payload: string, ttlMs: number): Promise<void>;
   /** Reads without consuming. */
-  peek(stateHash: string): Promise<string | undefined>;
-  /** Atomic: of two callers one gets the record. */
+  peek(stateHash: string): Promise<StoredTransaction | undefined>;
+  /** Atomic: of several callers one gets the payload. It stays readable, as taken, for a minute. */
   take(stateHash: string): Promise<string | undefined>;
   remove(stateHash: string): Promise<void>;
 }
@@ -85,4 +93,36 @@ export interface MemoryScope {
   readonly sessionId: string;
   readonly ref: string;
   readonly epoch: number;
+}
+
+/** What happens that an operator wants to count. None of it holds token material. */
+export interface Events {
+  /** A refresh grant is about to be sent. */
+  refreshStarted(details: { reason: string }): void;
+  refreshSucceeded(details: { durationMs: number }): void;
+  /** It failed in a way that passes: the tokens are kept. */
+  refreshFailed(details: { outcome: string; status: number | undefined }): void;
+  /** The provider does not take this refresh token any more. */
+  refreshRejected(details: object): void;
+  /** The provider may have rotated, and its answer did not arrive. */
+  responseLost(details: object): void;
+  leaseWaited(details: { waitedMs: number }): void;
+  /** The holder of the lease did not give it back. */
+  leaseTakenOver(details: object): void;
+  commitRefused(details: { by: 'newer' | 'tombstone' }): void;
+  commitRetried(details: object): void;
+  /** The store holds an older record than this process has seen. */
+  olderVersionSeen(details: { stored: number; seen: number }): void;
+  breakerOpened(details: { forMs: number }): void;
+  breakerClosed(details: object): void;
+  storeTimedOut(details: object): void;
+  memoryHit(details: object): void;
+  memoryMissed(details: object): void;
+}
+
+/** Times before which a provider does not want to be called, shared by the processes of an app. */
+export interface PatienceStore {
+  /** Epoch seconds; 0 for none. */
+  read(): Promise<number>;
+  write(notBefore: number, ttlMs: number): Promise<void>;
 }

@@ -8,10 +8,12 @@ import { KeyRingCipher, PlainCipher } from '../storage/encryption.ts';
 import { bindStore } from '../storage/store-binding.ts';
 import { CodeAcquisition } from '../tokens/acquire-by-code.ts';
 import { SilentAcquisition, type TokenResult } from '../tokens/acquire-silent.ts';
+import { Breaker } from '../tokens/breaker.ts';
 import { CacheRecords } from '../tokens/cache-records.ts';
 import { ProviderPatience } from '../tokens/provider-patience.ts';
 import { Refresher } from '../tokens/refresh.ts';
 import type { Context, Shared } from './context.ts';
+import { diagnosticEvents } from './diagnostics.ts';
 import type { AuthOptions } from './options.ts';
 import { redemptionsOf } from './redemptions.ts';
 import { rememberContext } from './request-context.ts';
@@ -54,7 +56,7 @@ export function auth(options?: AuthOptions): AuthHandle {
     cipher,
     urlCipher: makeUrlCipher(settings, cipher),
     memory: new AccessTokenMemory<TokenResult>(clock),
-    patience: new ProviderPatience(clock, settings.maxRetryAfterMs),
+    breaker: new Breaker(clock, diagnosticEvents),
     normalized: new Map(),
   };
   const contexts = new Map<Request['sessionStore'], Context>();
@@ -104,21 +106,46 @@ function makeUrlCipher({ encryptionKeys, clientSecret }: Settings, cipher: Ciphe
 }
 
 function makeContext(shared: Shared, store: Request['sessionStore']): Context {
-  const { settings, provider, clock, cipher, memory, patience } = shared;
+  const { settings, provider, clock, cipher, memory, breaker } = shared;
   const { logger } = settings;
-  const deadlines = { readMs: settings.storeReadTimeoutMs, writeMs: settings.storeWriteTimeoutMs };
-  const binding = bindStore(store, { deadlines, logger, handleField: HANDLE_FIELD });
-  const records = new CacheRecords(binding.tokens, cipher, {
-    maxTokens: settings.maxTokens,
-    maxBytes: MAX_CACHE_BYTES,
+  const writeMs = settings.storeWriteTimeoutMs;
+  const binding = bindStore(store, {
+    client: `${settings.issuer.href} ${settings.clientId}`,
+    redis: settings.redis,
+    storeDeadlines: { readMs: settings.storeReadTimeoutMs ?? 1000, writeMs },
+    redisDeadlines: { readMs: settings.storeReadTimeoutMs ?? 400, writeMs },
+    logger,
+    events: diagnosticEvents,
+    handleField: HANDLE_FIELD,
   });
-  const parts = { provider, records, patience, clock, logger, random: Math.random, settings };
+  const limits = { maxTokens: settings.maxTokens, maxBytes: MAX_CACHE_BYTES };
+  const records = new CacheRecords(binding.tokens, cipher, limits, diagnosticEvents);
+  const patience = new ProviderPatience(clock, settings.maxRetryAfterMs, binding.patience);
+  const parts = {
+    provider,
+    records,
+    patience,
+    breaker,
+    clock,
+    logger,
+    events: diagnosticEvents,
+    random: Math.random,
+    settings,
+  };
   const refresher = new Refresher(parts);
   return {
     ...shared,
     binding,
     records,
-    silent: new SilentAcquisition({ refresher, records, memory, clock, logger, settings }),
+    silent: new SilentAcquisition({
+      refresher,
+      records,
+      memory,
+      clock,
+      logger,
+      events: diagnosticEvents,
+      settings,
+    }),
     byCode: new CodeAcquisition(parts),
     redemptions: redemptionsOf(store),
   };

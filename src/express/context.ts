@@ -7,8 +7,8 @@ import type { AccessTokenMemory } from '../storage/access-token-memory.ts';
 import type { StoreBinding } from '../storage/store-binding.ts';
 import type { CodeAcquisition } from '../tokens/acquire-by-code.ts';
 import type { SilentAcquisition, TokenResult } from '../tokens/acquire-silent.ts';
+import type { Breaker } from '../tokens/breaker.ts';
 import type { CacheRecords } from '../tokens/cache-records.ts';
-import type { ProviderPatience } from '../tokens/provider-patience.ts';
 import type { Redemptions } from './redemptions.ts';
 import { getHandle, sessionLengthMs } from './session.ts';
 import type { Settings } from './settings.ts';
@@ -22,8 +22,8 @@ export interface Shared {
   readonly urlCipher: Cipher;
   readonly clock: Clock;
   readonly memory: AccessTokenMemory<TokenResult>;
-  /** One provider, one patience: whatever store the users' sessions are in. */
-  readonly patience: ProviderPatience;
+  /** One provider, one breaker: whatever store the users' sessions are in. */
+  readonly breaker: Breaker;
   /** Token requests that were read before, by their text. */
   readonly normalized: Map<string, NormalizedRequest>;
 }

@@ -4,6 +4,7 @@ import type { Logger } from '../core/ports.ts';
 import type { Account } from '../core/token-cache.ts';
 import type { AuthorizationParams } from '../protocol/authorization-request.ts';
 import type { ClientAuthFunction, ClientAuthMethod, ClientPrivateKey } from '../protocol/client-auth.ts';
+import type { TokenStoreOption } from './redis-option.ts';
 
 /** A resource server that `req.getToken('name')` can name. */
 export interface ResourceOptions {
@@ -72,9 +73,11 @@ export interface AuthOptions {
   maxTokens?: number;
   /** The longest `Retry-After` that is obeyed, in milliseconds. Default 60000. */
   maxRetryAfterMs?: number;
-  /** How long reading a record from the session store may take, in milliseconds. Default 1000. */
+  /** Where token caches are kept. Default: in Redis where the session store is connect-redis, else in the session store. */
+  tokenStore?: TokenStoreOption;
+  /** How long reading a record from the store may take, in milliseconds. Default 400 for Redis, 1000 for others. */
   storeReadTimeoutMs?: number;
-  /** How long writing a record to the session store may take, in milliseconds. Default 2000. */
+  /** How long writing a record to the store may take, in milliseconds. Default 2000. */
   storeWriteTimeoutMs?: number;
   /** Runs after the session id has changed and before the session is saved; a throw aborts the login. */
   afterLogin?: (req: Request, login: { account: Account; claims: IdTokenClaims }) => void | Promise<void>;

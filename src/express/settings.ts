@@ -7,6 +7,7 @@ import type { ClientAuthFunction, ClientAuthMethod, ClientPrivateKey } from '../
 import { type Fetch, isSecureUrl } from '../protocol/fetch.ts';
 import { ASYMMETRIC_ALGORITHMS } from '../protocol/jwt.ts';
 import type { RingKey } from '../storage/encryption.ts';
+import type { RedisPlace } from '../storage/store-binding.ts';
 import { consoleLogger, parseLogger } from './logger.ts';
 import {
   choice,
@@ -22,6 +23,7 @@ import {
   takeText,
 } from './option-values.ts';
 import type { AuthOptions, RouteOptions } from './options.ts';
+import { parseTokenStore } from './redis-option.ts';
 import { ownTarget, parseAuthorizationParams, parseResources } from './resource-options.ts';
 
 /** The total form of the options. */
@@ -56,7 +58,8 @@ export interface Settings {
   readonly defaultLifetime: number;
   readonly maxTokens: number;
   readonly maxRetryAfterMs: number;
-  readonly storeReadTimeoutMs: number;
+  readonly redis: RedisPlace | undefined;
+  readonly storeReadTimeoutMs: number | undefined;
   readonly storeWriteTimeoutMs: number;
   readonly afterLogin: AuthOptions['afterLogin'];
   readonly fetch: Fetch;
@@ -89,6 +92,7 @@ const NAMES = [
   'defaultLifetime',
   'maxTokens',
   'maxRetryAfterMs',
+  'tokenStore',
   'storeReadTimeoutMs',
   'storeWriteTimeoutMs',
   'afterLogin',
@@ -167,7 +171,8 @@ export function parseOptions(options: AuthOptions = {}, env: NodeJS.ProcessEnv =
     defaultLifetime: positive(options.defaultLifetime, 'defaultLifetime') ?? 300,
     maxTokens: positive(options.maxTokens, 'maxTokens') ?? 250,
     maxRetryAfterMs: milliseconds(options.maxRetryAfterMs, 'maxRetryAfterMs') ?? 60_000,
-    storeReadTimeoutMs: milliseconds(options.storeReadTimeoutMs, 'storeReadTimeoutMs') ?? 1000,
+    redis: parseTokenStore(options.tokenStore),
+    storeReadTimeoutMs: milliseconds(options.storeReadTimeoutMs, 'storeReadTimeoutMs'),
     storeWriteTimeoutMs: milliseconds(options.storeWriteTimeoutMs, 'storeWriteTimeoutMs') ?? 2000,
     afterLogin: functionOrUndefined(options.afterLogin, 'afterLogin'),
     fetch: functionOrUndefined(options.fetch, 'fetch') ?? ((url, init) => globalThis.fetch(url, init)),

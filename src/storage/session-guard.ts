@@ -2,12 +2,30 @@ import type { SessionData, Store } from 'express-session';
 import { LRUCache } from 'lru-cache';
 import type { Logger, TokenStore } from '../core/ports.ts';
 import { readHandle } from '../core/session-handle.ts';
-import { RECORD_PREFIX } from './session-token-store.ts';
+import { RECORD_PREFIX } from './session-store-calls.ts';
 
 const MAX_REMEMBERED = 10_000;
 const REMEMBER_MS = 15 * 60 * 1000;
 
 type Done = (error?: unknown) => void;
+
+/**
+ * Saves a session that came out of the store, unless it is gone from there: true when it was saved, false when it is
+ * gone, `unsaved` when it is there and the store's own `set` is to save it.
+ */
+export type UpdateSession = (
+  id: string,
+  session: SessionData,
+  done: (error: unknown, exists: boolean | 'unsaved') => void,
+) => void;
+
+export interface GuardParts {
+  readonly store: Store;
+  readonly tokens: TokenStore;
+  readonly logger: Logger;
+  readonly handleField: string;
+  readonly updateSession: UpdateSession;
+}
 
 /**
  * Keeps ended sessions ended.
@@ -20,9 +38,17 @@ export class SessionGuard {
   readonly #endedRefs = new LRUCache<string, true>({ max: MAX_REMEMBERED, ttl: REMEMBER_MS });
   readonly #endedIds = new LRUCache<string, true>({ max: MAX_REMEMBERED, ttl: REMEMBER_MS });
   readonly #regenerating = new Set<string>();
+  /** Sessions that came out of the store: a save must find them there still. */
+  readonly #loaded = new WeakSet<object>();
 
-  constructor(store: Store, tokenStore: TokenStore, logger: Logger, handleField: string) {
-    const { get, set, destroy, touch, regenerate } = store;
+  constructor({ store, tokens, logger, handleField, updateSession }: GuardParts) {
+    const { get, set, destroy, touch, regenerate, createSession } = store;
+
+    store.createSession = (request, data) => {
+      const session = createSession.call(store, request, data);
+      this.#loaded.add(session);
+      return session;
+    };
 
     store.regenerate = (request, done) => {
       const id = request.sessionID;
@@ -49,7 +75,7 @@ export class SessionGuard {
         const handle = readHandle((session as Record<string, unknown> | null | undefined)?.[handleField]);
         if (handle === undefined) return finish();
         this.end(handle.ref);
-        tokenStore
+        tokens
           .remove(handle.ref)
           .catch((error: Error) =>
             logger.warn('The token cache of a destroyed session could not be removed', { error: error.name }),
@@ -58,11 +84,13 @@ export class SessionGuard {
       });
     };
 
+    const refuse = (done: Done | undefined): unknown => {
+      logger.debug('A session that was ended meanwhile is not saved again');
+      return done?.();
+    };
+
     const write = (id: string, start: (done: Done) => unknown, done: Done | undefined): unknown => {
-      if (this.#endedIds.has(id)) {
-        logger.debug('A session that was ended meanwhile is not saved again');
-        return done?.();
-      }
+      if (this.#endedIds.has(id)) return refuse(done);
       return start((error) => {
         // It ended while this was under way, which may have brought it back.
         if (this.#endedIds.has(id)) destroy.call(store, id, () => done?.(error));
@@ -70,15 +98,32 @@ export class SessionGuard {
       });
     };
 
+    const handleOf = (session: SessionData) =>
+      readHandle((session as SessionData & Record<string, unknown>)[handleField]);
+
     /** Whatever new id it was put under. */
     const withoutEnded = (session: SessionData): SessionData => {
-      const { [handleField]: value, ...rest } = session as SessionData & Record<string, unknown>;
-      const handle = readHandle(value);
-      return handle !== undefined && this.hasEnded(handle.ref) ? (rest as unknown as SessionData) : session;
+      const handle = handleOf(session);
+      if (handle === undefined || !this.hasEnded(handle.ref)) return session;
+      const { [handleField]: _ended, ...rest } = session as SessionData & Record<string, unknown>;
+      return rest as unknown as SessionData;
     };
 
-    store.set = (id: string, session: SessionData, done?: Done) =>
-      write(id, (written) => set.call(store, id, withoutEnded(session), written), done);
+    /** Another process may have ended it. */
+    const update = (id: string, session: SessionData, written: Done): void => {
+      updateSession(id, session, (error, exists) => {
+        if (error) written(error);
+        else if (exists === 'unsaved') set.call(store, id, session, written);
+        else if (exists) written();
+        else refuse(written);
+      });
+    };
+
+    store.set = (id: string, session: SessionData, done?: Done) => {
+      const isOurs = handleOf(session) !== undefined && this.#loaded.has(session);
+      const save = isOurs ? update : set.bind(store);
+      return write(id, (written) => save(id, withoutEnded(session), written), done);
+    };
 
     if (touch) {
       store.touch = (id: string, session: SessionData, done?: Done) =>

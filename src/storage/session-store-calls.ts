@@ -1,5 +1,9 @@
 import type { SessionData, Store } from 'express-session';
 import { StoreUnavailableError } from '../core/errors.ts';
+import type { Events } from '../core/ports.ts';
+
+/** What the ids of our records in a session store begin with. */
+export const RECORD_PREFIX = 'oidc.';
 
 export interface StoreDeadlines {
   /** For reading. */
@@ -15,14 +19,16 @@ export type RecordFields = Record<string, unknown>;
 export class SessionStoreCalls {
   readonly #store: Pick<Store, 'get' | 'set' | 'destroy'>;
   readonly #deadlines: StoreDeadlines;
+  readonly #events: Events;
 
-  constructor(store: Pick<Store, 'get' | 'set' | 'destroy'>, deadlines: StoreDeadlines) {
+  constructor(store: Pick<Store, 'get' | 'set' | 'destroy'>, deadlines: StoreDeadlines, events: Events) {
     this.#store = store;
     this.#deadlines = deadlines;
+    this.#events = events;
   }
 
   get(id: string): Promise<RecordFields | undefined> {
-    return call<RecordFields | undefined>(this.#deadlines.readMs, 'read', (done) => {
+    return this.#call<RecordFields | undefined>(this.#deadlines.readMs, 'read', (done) => {
       this.#store.get(id, (error: unknown, record) => {
         // Some stores report a missing file as an error; express-session takes it as a missing session too.
         const isMissing = (error as { code?: unknown } | null)?.code === 'ENOENT';
@@ -40,7 +46,7 @@ export class SessionStoreCalls {
       httpOnly: true,
       path: '/',
     };
-    return call<void>(this.#deadlines.writeMs, 'write', (done) => {
+    return this.#call<void>(this.#deadlines.writeMs, 'write', (done) => {
       this.#store.set(id, { ...fields, cookie } as unknown as SessionData, (error?: unknown) =>
         done(error, undefined),
       );
@@ -48,8 +54,32 @@ export class SessionStoreCalls {
   }
 
   destroy(id: string): Promise<void> {
-    return call<void>(this.#deadlines.writeMs, 'write', (done) => {
+    return this.#call<void>(this.#deadlines.writeMs, 'write', (done) => {
       this.#store.destroy(id, (error?: unknown) => done(error, undefined));
+    });
+  }
+
+  #call<T>(
+    deadlineMs: number,
+    what: string,
+    start: (done: (error: unknown, value: T) => void) => void,
+  ): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#events.storeTimedOut({});
+        reject(new StoreUnavailableError(`The session store did not ${what} within ${deadlineMs} ms.`));
+      }, deadlineMs);
+      timer.unref?.();
+      const done = (error: unknown, value: T) => {
+        clearTimeout(timer);
+        if (error) reject(new StoreUnavailableError(`The session store could not ${what} a record.`, error));
+        else resolve(value);
+      };
+      try {
+        start(done);
+      } catch (error) {
+        done(error ?? new Error('thrown without an error'), undefined as T);
+      }
     });
   }
 }
@@ -67,27 +97,4 @@ export function remainingMs(record: RecordFields): number {
         ? Date.parse(expires)
         : Number.NaN;
   return Number.isNaN(at) ? Number.POSITIVE_INFINITY : at - Date.now();
-}
-
-function call<T>(
-  deadlineMs: number,
-  what: string,
-  start: (done: (error: unknown, value: T) => void) => void,
-): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      reject(new StoreUnavailableError(`The session store did not ${what} within ${deadlineMs} ms.`));
-    }, deadlineMs);
-    timer.unref?.();
-    const done = (error: unknown, value: T) => {
-      clearTimeout(timer);
-      if (error) reject(new StoreUnavailableError(`The session store could not ${what} a record.`, error));
-      else resolve(value);
-    };
-    try {
-      start(done);
-    } catch (error) {
-      done(error ?? new Error('thrown without an error'), undefined as T);
-    }
-  });
 }

@@ -2,45 +2,87 @@ import { createHash } from 'node:crypto';
 import type {
   Commit,
   CommitResult,
+  Events,
   Lease,
   StoredRecord,
+  StoredTransaction,
   TokenStore,
   TransactionStore,
 } from '../core/ports.ts';
+import { jittered, nextDelay, POLL_MS, pause } from './polling.ts';
 import { Serial } from './serial.ts';
-import { type RecordFields, remainingMs, type SessionStoreCalls } from './session-store-calls.ts';
+import {
+  RECORD_PREFIX,
+  type RecordFields,
+  remainingMs,
+  type SessionStoreCalls,
+} from './session-store-calls.ts';
+import type { HeldLock, TimedLock } from './timed-lock.ts';
 
-const TOMBSTONE_MS = 60_000;
+export const TOMBSTONE_MS = 60_000;
 
-/** What the ids of our records in a session store begin with. */
-export const RECORD_PREFIX = 'oidc.';
+/** How long a transaction that was taken stays readable, for a callback that was sent twice. */
+export const TAKEN_MS = 60_000;
 
 /**
  * Token caches as records of their own in any express-session store, by get, set and destroy alone.
  *
  * A store has no compare-and-set, so reading, comparing and writing are serialised here per record. That holds for
- * all middlewares of one process that share the store.
+ * all middlewares of one process that share the store; between processes the timed lock keeps refreshes apart.
  */
 export class SessionTokenStore implements TokenStore {
   readonly #calls: SessionStoreCalls;
+  readonly #lock: TimedLock | undefined;
+  readonly #events: Events;
   readonly #writes = new Serial();
-  readonly #leases = new Serial();
+  readonly #queue = new Serial();
 
-  constructor(calls: SessionStoreCalls) {
+  /** @param lock undefined for a store that lives in this process alone. */
+  constructor(calls: SessionStoreCalls, lock: TimedLock | undefined, events: Events) {
     this.#calls = calls;
+    this.#lock = lock;
+    this.#events = events;
   }
 
   async load(ref: string): Promise<StoredRecord> {
     return readRecord(await this.#calls.get(recordId(ref)));
   }
 
-  async acquire(ref: string): Promise<Lease> {
-    const release = await this.#leases.acquire(ref);
+  async acquire(ref: string, seen: number): Promise<Lease> {
+    const leaveQueue = await this.#queue.acquire(ref);
     try {
-      const record = await this.load(ref);
-      return { record, release: async () => release() };
+      const lease = await this.#poll(ref, seen);
+      return { ...lease, release: () => lease.release().finally(leaveQueue) };
     } catch (error) {
-      release();
+      leaveQueue();
+      throw error;
+    }
+  }
+
+  async #poll(ref: string, seen: number): Promise<Lease> {
+    const startedAt = performance.now();
+    const wait = { owner: '', respectUntil: 0 };
+    for (let delayMs: number = POLL_MS.first; ; delayMs = nextDelay(delayMs)) {
+      const record = await this.load(ref);
+      if (record.state !== 'present' || record.version > seen) return withoutLease(record);
+      const held = this.#lock === undefined ? ALONE : await this.#lock.tryTake(hash(ref), wait);
+      if (held !== undefined) {
+        if (held.isTakeover) this.#events.leaseTakenOver({});
+        if (wait.owner !== '')
+          this.#events.leaseWaited({ waitedMs: Math.round(performance.now() - startedAt) });
+        return this.#lock === undefined
+          ? { record, isHeld: true, release: held.release }
+          : this.#readUnder(held, ref);
+      }
+      await pause(jittered(delayMs));
+    }
+  }
+
+  async #readUnder(held: HeldLock, ref: string): Promise<Lease> {
+    try {
+      return { record: await this.load(ref), isHeld: true, release: held.release };
+    } catch (error) {
+      await held.release();
       throw error;
     }
   }
@@ -76,6 +118,15 @@ export class SessionTokenStore implements TokenStore {
   }
 }
 
+const NOTHING_HELD = async (): Promise<void> => undefined;
+
+/** The lock of a process that has the store for itself. */
+const ALONE: HeldLock = { isTakeover: false, release: NOTHING_HELD };
+
+function withoutLease(record: StoredRecord): Lease {
+  return { record, isHeld: false, release: NOTHING_HELD };
+}
+
 function readRecord(record: RecordFields | undefined): StoredRecord {
   if (record === undefined) return { state: 'absent' };
   if (record.tombstone === true) return { state: 'tombstone' };
@@ -85,32 +136,50 @@ function readRecord(record: RecordFields | undefined): StoredRecord {
 }
 
 function recordId(ref: string): string {
-  return `${RECORD_PREFIX}${createHash('sha256').update(ref).digest('hex')}`;
+  return `${RECORD_PREFIX}${hash(ref)}`;
+}
+
+function hash(ref: string): string {
+  return createHash('sha256').update(ref).digest('hex');
 }
 
 /** Pending logins as records of their own in any express-session store. */
 export class SessionTransactionStore implements TransactionStore {
   readonly #calls: SessionStoreCalls;
+  readonly #lock: TimedLock | undefined;
   readonly #takes = new Serial();
 
-  constructor(calls: SessionStoreCalls) {
+  constructor(calls: SessionStoreCalls, lock: TimedLock | undefined) {
     this.#calls = calls;
+    this.#lock = lock;
   }
 
   put(stateHash: string, payload: string, ttlMs: number): Promise<void> {
     return this.#calls.set(transactionId(stateHash), { payload }, ttlMs);
   }
 
-  async peek(stateHash: string): Promise<string | undefined> {
+  async peek(stateHash: string): Promise<StoredTransaction | undefined> {
     const record = await this.#calls.get(transactionId(stateHash));
-    return typeof record?.payload === 'string' ? record.payload : undefined;
+    return typeof record?.payload === 'string'
+      ? { payload: record.payload, isTaken: record.taken === true }
+      : undefined;
   }
 
   take(stateHash: string): Promise<string | undefined> {
     return this.#takes.run(stateHash, async () => {
-      const payload = await this.peek(stateHash);
-      if (payload !== undefined) await this.remove(stateHash);
-      return payload;
+      const held =
+        this.#lock === undefined
+          ? ALONE
+          : await this.#lock.tryTake(`tx.${stateHash}`, { owner: '', respectUntil: 0 });
+      if (held === undefined) return undefined;
+      try {
+        const found = await this.peek(stateHash);
+        if (found === undefined || found.isTaken) return undefined;
+        await this.#calls.set(transactionId(stateHash), { payload: found.payload, taken: true }, TAKEN_MS);
+        return found.payload;
+      } finally {
+        await held.release();
+      }
     });
   }
 

@@ -1,32 +1,129 @@
 import type { Store } from 'express-session';
-import type { Logger, TokenStore, TransactionStore } from '../core/ports.ts';
-import { SessionGuard } from './session-guard.ts';
+import type { Events, Logger, PatienceStore, TokenStore, TransactionStore } from '../core/ports.ts';
+import { patienceId, redisPatience, sessionPatience } from './patience-store.ts';
+import { isRedisClient, type RedisClient, RedisCommands, type RedisDeadlines } from './redis-commands.ts';
+import { RedisTokenStore, RedisTransactionStore } from './redis-token-store.ts';
+import { SessionGuard, type UpdateSession } from './session-guard.ts';
 import { SessionStoreCalls, type StoreDeadlines } from './session-store-calls.ts';
 import { SessionTokenStore, SessionTransactionStore } from './session-token-store.ts';
+import { TimedLock } from './timed-lock.ts';
 
 /** Everything that is kept beside the sessions of one store. */
 export interface StoreBinding {
   readonly tokens: TokenStore;
   readonly transactions: TransactionStore;
   readonly guard: SessionGuard;
+  /** Undefined where no other process shares the store. */
+  readonly patience: PatienceStore | undefined;
+}
+
+export interface BindingOptions {
+  /** What this app's processes have in common and others in the same store have not: its issuer and client. */
+  readonly client: string;
+  /** The app's own choice; without one it is found from the session store. */
+  readonly redis: RedisPlace | undefined;
+  readonly storeDeadlines: StoreDeadlines;
+  readonly redisDeadlines: RedisDeadlines;
+  readonly logger: Logger;
+  readonly events: Events;
+  readonly handleField: string;
+}
+
+/** Where in Redis the records are. */
+export interface RedisPlace {
+  readonly client: RedisClient;
+  readonly prefix: string;
 }
 
 const bindings = new WeakMap<Store, StoreBinding>();
 
 /** One binding per store and process: two middlewares over one store must not refresh beside each other. */
-export function bindStore(
-  store: Store,
-  options: { deadlines: StoreDeadlines; logger: Logger; handleField: string },
-): StoreBinding {
+export function bindStore(store: Store, options: BindingOptions): StoreBinding {
   const existing = bindings.get(store);
   if (existing !== undefined) return existing;
-  const calls = new SessionStoreCalls(store, options.deadlines);
-  const tokens = new SessionTokenStore(calls);
-  const binding = {
-    tokens,
-    transactions: new SessionTransactionStore(calls),
-    guard: new SessionGuard(store, tokens, options.logger, options.handleField),
-  };
+  const engine = options.redis ?? redisOf(store);
+  const binding = engine === undefined ? bindAnyStore(store, options) : bindRedis(store, engine, options);
   bindings.set(store, binding);
   return binding;
+}
+
+/** connect-redis has its client and prefix as fields. */
+function redisOf(store: Store): RedisPlace | undefined {
+  const { client, prefix } = store as { client?: unknown; prefix?: unknown };
+  return isRedisClient(client) && typeof prefix === 'string' ? { client, prefix } : undefined;
+}
+
+function bindRedis(store: Store, { client, prefix }: RedisPlace, options: BindingOptions): StoreBinding {
+  const { redisDeadlines, events, logger, handleField } = options;
+  const commands = new RedisCommands(client, redisDeadlines, events);
+  const tokens = new RedisTokenStore(commands, prefix, events);
+  const own = redisOf(store);
+  const updateSession =
+    own === undefined
+      ? readFirst(store)
+      : updateInRedis(store, new RedisCommands(own.client, redisDeadlines, events), own.prefix);
+  return {
+    tokens,
+    transactions: new RedisTransactionStore(commands, prefix),
+    patience: redisPatience(commands, `${prefix}${patienceId(options.client)}`),
+    guard: new SessionGuard({ store, tokens, logger, handleField, updateSession }),
+  };
+}
+
+function bindAnyStore(store: Store, options: BindingOptions): StoreBinding {
+  const { storeDeadlines, events, logger, handleField } = options;
+  const calls = new SessionStoreCalls(store, storeDeadlines, events);
+  const isOwn = isInProcess(store);
+  const lock = isOwn ? undefined : new TimedLock(calls);
+  const tokens = new SessionTokenStore(calls, lock, events);
+  return {
+    tokens,
+    transactions: new SessionTransactionStore(calls, lock),
+    patience: isOwn ? undefined : sessionPatience(calls, patienceId(options.client)),
+    guard: new SessionGuard({
+      store,
+      tokens,
+      logger,
+      handleField,
+      updateSession: isOwn ? trustGuard : readFirst(store),
+    }),
+  };
+}
+
+/** A store in this process's memory has no other process to agree with. */
+function isInProcess(store: Store): boolean {
+  return store.constructor.name === 'MemoryStore';
+}
+
+/** Nobody but this process ends sessions, and it remembers which. */
+const trustGuard: UpdateSession = (_id, _session, done) => done(undefined, 'unsaved');
+
+/** Looks first. Between the look and the save another process may still end the session. */
+function readFirst(store: Store): UpdateSession {
+  const { get } = store;
+  return (id, _session, done) => {
+    get.call(store, id, (error: unknown, found) => done(error, found ? 'unsaved' : false));
+  };
+}
+
+interface RedisSessionStore {
+  readonly serializer?: { stringify(session: unknown): string };
+  readonly ttl?: unknown;
+}
+
+/** `SET … XX`, with the store's own serializer, time to live and prefix. */
+function updateInRedis(store: Store, commands: RedisCommands, prefix: string): UpdateSession {
+  const { serializer = JSON, ttl } = store as RedisSessionStore;
+  return (id, session, done) => {
+    const { expires } = session.cookie;
+    const own = typeof ttl === 'function' ? ttl(session) : ttl;
+    const seconds = expires
+      ? Math.ceil((Number(new Date(expires)) - Date.now()) / 1000)
+      : Number(own ?? 86_400);
+    if (seconds <= 0) return done(undefined, 'unsaved');
+    commands.write(prefix + id, 'SET', serializer.stringify(session), 'EX', String(seconds), 'XX').then(
+      (answer) => done(undefined, answer !== null),
+      (error: unknown) => done(error, false),
+    );
+  };
 }

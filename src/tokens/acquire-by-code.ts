@@ -103,11 +103,7 @@ export class CodeAcquisition {
         { dropped },
       );
     }
-    if (
-      current !== undefined &&
-      current.handle.issuer === claims.iss &&
-      current.handle.subject === claims.sub
-    ) {
+    if (current !== undefined && (await this.#canKeep(current, claims))) {
       const merged = { ...current.handle, epoch: current.handle.epoch + 1, claims: sessionClaims };
       if (await this.#commit({ ...current, handle: merged }, redeemed, transaction)) return merged;
     }
@@ -121,6 +117,12 @@ export class CodeAcquisition {
     };
     await this.#commit({ handle, sessionId: '', sessionMs }, redeemed, transaction);
     return handle;
+  }
+
+  /** A cache that is unreadable, or older than this process has seen, is not built on: it gets no successor. */
+  async #canKeep({ handle }: SignedIn, claims: IdTokenClaims): Promise<boolean> {
+    if (handle.issuer !== claims.iss || handle.subject !== claims.sub) return false;
+    return (await this.#parts.records.load(handle)).cache !== undefined;
   }
 
   /** Beside a refresh in flight the later commit starts again from the newer record. False after a logout. */

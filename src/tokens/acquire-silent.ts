@@ -6,7 +6,7 @@ import {
   ScopeNotGrantedError,
   StoreUnavailableError,
 } from '../core/errors.ts';
-import type { Clock, Logger, TokenMemory } from '../core/ports.ts';
+import type { Clock, Events, Logger, TokenMemory } from '../core/ports.ts';
 import type { SignedIn } from '../core/session-handle.ts';
 import type { Account, CachedToken } from '../core/token-cache.ts';
 import type { NormalizedRequest } from '../core/token-request.ts';
@@ -42,10 +42,12 @@ export interface SilentParts {
   readonly memory: TokenMemory<TokenResult>;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly events: Events;
   readonly settings: SilentSettings;
 }
 
 const MEMORY_SECONDS = 60;
+const NO_DETAILS = {};
 const BACKGROUND_PAUSE_SECONDS = 10;
 const CLOSE_TIMEOUT_MS = 10_000;
 
@@ -67,7 +69,9 @@ export class SilentAcquisition {
       return undefined;
     const { handle, sessionId } = session;
     const result = this.#parts.memory.get({ sessionId, ref: handle.ref, epoch: handle.epoch }, request.key);
-    return result?.accessToken === request.rejected ? undefined : result;
+    if (result === undefined || result.accessToken === request.rejected) return undefined;
+    this.#parts.events.memoryHit(NO_DETAILS);
+    return result;
   }
 
   /**
@@ -79,6 +83,7 @@ export class SilentAcquisition {
   async acquire(session: SignedIn, request: NormalizedRequest): Promise<TokenResult> {
     const remembered = this.fromMemory(session, request);
     if (remembered !== undefined) return remembered;
+    this.#parts.events.memoryMissed(NO_DETAILS);
     if (!this.#satisfiesStepUp(session, request)) throw interactionError('step_up', request);
     const record = await this.#parts.records.load(session.handle);
     const now = this.#parts.clock.now();
@@ -90,10 +95,10 @@ export class SilentAcquisition {
       case 'not_granted':
         throw new ScopeNotGrantedError(decision.scopes);
       case 'refresh':
-        return this.#refreshForCaller(session, request, decision.fallback);
+        return this.#refreshForCaller(session, request, record.version, decision.fallback);
       case 'hit': {
         this.#renew(session, record);
-        if (decision.refreshSoon) this.#refreshInBackground(session, request);
+        if (decision.refreshSoon) this.#refreshInBackground(session, request, record.version);
         const result = this.#result(session, { token: decision.token, source: 'cache' });
         this.#remember(session, request, decision.token, record.remainingMs);
         return result;
@@ -116,11 +121,12 @@ export class SilentAcquisition {
   async #refreshForCaller(
     session: SignedIn,
     request: NormalizedRequest,
+    seen: number,
     fallback: CachedToken | undefined,
   ): Promise<TokenResult> {
     const { callerTimeoutMs } = this.#parts.settings;
     try {
-      const acquired = await within(this.#fly(session, request, false), callerTimeoutMs);
+      const acquired = await within(this.#fly(session, request, seen, false), callerTimeoutMs);
       if (isTimedOut(acquired))
         throw new ProviderUnavailableError(
           'The provider takes too long to refresh the token. The refresh goes on; try again.',
@@ -137,11 +143,11 @@ export class SilentAcquisition {
     }
   }
 
-  #refreshInBackground(session: SignedIn, request: NormalizedRequest): void {
+  #refreshInBackground(session: SignedIn, request: NormalizedRequest, seen: number): void {
     const key = flightKey(session, request, true);
     const now = this.#parts.clock.now();
     if (this.#parts.refresher.isClosed || (this.#backgroundNotBefore.get(key) ?? 0) > now) return;
-    this.#fly(session, request, true).then(
+    this.#fly(session, request, seen, true).then(
       () => this.#backgroundNotBefore.delete(key),
       (error: Error) => {
         this.#parts.logger.debug('A background refresh did not succeed', { error: error.name });
@@ -151,10 +157,17 @@ export class SilentAcquisition {
     );
   }
 
-  #fly(session: SignedIn, request: NormalizedRequest, isBackground: boolean): Promise<Acquired> {
+  #fly(
+    session: SignedIn,
+    request: NormalizedRequest,
+    seen: number,
+    isBackground: boolean,
+  ): Promise<Acquired> {
     const { refresher } = this.#parts;
     return this.#refreshes.join(flightKey(session, request, isBackground), () =>
-      refresher.isClosed ? Promise.reject(shuttingDown()) : refresher.refresh(session, request, isBackground),
+      refresher.isClosed
+        ? Promise.reject(shuttingDown())
+        : refresher.refresh(session, request, seen, isBackground),
     );
   }
 

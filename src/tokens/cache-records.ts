@@ -1,5 +1,5 @@
 import { decodeCache, encodeCache } from '../core/cache-codec.ts';
-import type { Cipher, CommitResult, StoredRecord, TokenStore } from '../core/ports.ts';
+import type { Cipher, CommitResult, Events, StoredRecord, TokenStore } from '../core/ports.ts';
 import type { SessionHandle, SignedIn } from '../core/session-handle.ts';
 import { type CacheLimits, evict, type TokenCache } from '../core/token-cache.ts';
 
@@ -12,26 +12,37 @@ export interface OpenRecord {
   readonly remainingMs: number;
 }
 
+/** The right to refresh, and the record it was given for. */
+export interface OpenLease {
+  readonly record: OpenRecord;
+  readonly isHeld: boolean;
+  release(): Promise<void>;
+}
+
 /** Sealed token caches in a store: opened by the session's key, bound to `ref` and version. */
 export class CacheRecords {
   readonly #store: TokenStore;
   readonly #cipher: Cipher;
   readonly #limits: CacheLimits;
+  readonly #events: Events;
+  /** The highest version of each record that this process has seen. */
+  readonly #seen = new Map<string, number>();
 
-  constructor(store: TokenStore, cipher: Cipher, limits: CacheLimits) {
+  constructor(store: TokenStore, cipher: Cipher, limits: CacheLimits, events: Events) {
     this.#store = store;
     this.#cipher = cipher;
     this.#limits = limits;
+    this.#events = events;
   }
 
   async load(handle: SessionHandle): Promise<OpenRecord> {
     return this.#open(handle, await this.#store.load(handle.ref));
   }
 
-  /** Waits for the lease; the record was read under it. */
-  async acquire(handle: SessionHandle): Promise<{ record: OpenRecord; release: () => Promise<void> }> {
-    const lease = await this.#store.acquire(handle.ref);
-    return { record: this.#open(handle, lease.record), release: () => lease.release() };
+  /** Waits for the lease, or for a record newer than `seen`. */
+  async acquire(handle: SessionHandle, seen: number): Promise<OpenLease> {
+    const { record, isHeld, release } = await this.#store.acquire(handle.ref, seen);
+    return { record: this.#open(handle, record), isHeld, release };
   }
 
   async commit(session: SignedIn, expected: number, cache: TokenCache, now: number): Promise<CommitResult> {
@@ -42,7 +53,10 @@ export class CacheRecords {
       handle.key,
       sealContext(handle.ref, expected + 1),
     );
-    return this.#store.commit(handle.ref, { expected, payload, ttlMs: recordMs(session) });
+    const result = await this.#store.commit(handle.ref, { expected, payload, ttlMs: recordMs(session) });
+    if (result === 'committed') this.#remember(handle.ref, expected + 1);
+    else this.#events.commitRefused({ by: result });
+    return result;
   }
 
   /** The record outlives the session, which express-session extends without telling. */
@@ -60,12 +74,35 @@ export class CacheRecords {
     if (record.state !== 'present')
       return { state: record.state, version: 0, cache: undefined, remainingMs: 0 };
     const { version, payload, remainingMs } = record;
+    if (this.#isRestored(handle.ref, version))
+      return { state: 'present', version, cache: undefined, remainingMs };
+    this.#remember(handle.ref, version);
     const text = this.#cipher.open(payload, handle.key, sealContext(handle.ref, version));
     const cache = text === undefined ? undefined : decodeCache(text);
     const isOwn = cache?.account.issuer === handle.issuer && cache.account.subject === handle.subject;
     return { state: 'present', version, cache: isOwn ? cache : undefined, remainingMs };
   }
+
+  /**
+   * A store that was restored to an older state holds refresh tokens that were spent since: presenting one would end
+   * the whole grant. A process that has not seen the newer version cannot know.
+   */
+  #isRestored(ref: string, version: number): boolean {
+    const seen = this.#seen.get(ref) ?? 0;
+    if (version >= seen) return false;
+    this.#events.olderVersionSeen({ stored: version, seen });
+    return true;
+  }
+
+  #remember(ref: string, version: number): void {
+    this.#seen.delete(ref);
+    this.#seen.set(ref, version);
+    const oldest = this.#seen.size > MAX_SEEN ? this.#seen.keys().next().value : undefined;
+    if (oldest !== undefined) this.#seen.delete(oldest);
+  }
 }
+
+const MAX_SEEN = 10_000;
 
 function sealContext(ref: string, version: number): string {
   return `${ref}.${version}`;

@@ -1,4 +1,4 @@
-import type { Clock, CommitResult, Logger } from '../core/ports.ts';
+import type { Clock, CommitResult, Events, Logger } from '../core/ports.ts';
 import type { SignedIn } from '../core/session-handle.ts';
 import type { TokenCache } from '../core/token-cache.ts';
 import type { CacheRecords, OpenRecord } from './cache-records.ts';
@@ -8,6 +8,7 @@ interface CommitParts {
   readonly records: CacheRecords;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly events: Events;
 }
 
 const RETRY_SECONDS = 30;
@@ -31,7 +32,7 @@ export class PatientCommits {
 
   /** Tries for half a minute; after that the cache is kept in memory for the next lease. */
   async commit(session: SignedIn, expected: number, cache: TokenCache): Promise<CommitResult> {
-    const { records, clock, logger } = this.#parts;
+    const { records, clock, logger, events } = this.#parts;
     const giveUpAt = clock.now() + RETRY_SECONDS;
     for (let delayMs = RETRY_MS.first; ; delayMs = Math.min(2 * delayMs, RETRY_MS.most)) {
       try {
@@ -44,6 +45,7 @@ export class PatientCommits {
           );
           throw error;
         }
+        events.commitRetried({});
         await pause(delayMs);
       }
     }

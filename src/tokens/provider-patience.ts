@@ -1,25 +1,34 @@
 import { ProviderUnavailableError } from '../core/errors.ts';
-import type { Clock } from '../core/ports.ts';
+import type { Clock, PatienceStore } from '../core/ports.ts';
 
-/** The time before which the provider does not want to be asked for tokens (429 or 503 with `Retry-After`). */
+/**
+ * The time before which the provider does not want to be asked for tokens (429 or 503 with `Retry-After`), known to
+ * all processes of the app where they share a store.
+ */
 export class ProviderPatience {
   readonly #clock: Clock;
   readonly #capSeconds: number;
+  readonly #shared: PatienceStore | undefined;
   #notBefore = 0;
 
-  constructor(clock: Clock, capMs: number) {
+  constructor(clock: Clock, capMs: number, shared: PatienceStore | undefined) {
     this.#clock = clock;
     this.#capSeconds = capMs / 1000;
+    this.#shared = shared;
   }
 
-  hold(retryAfter: number | undefined): void {
+  async hold(retryAfter: number | undefined): Promise<void> {
     if (retryAfter === undefined) return;
-    this.#notBefore = Math.max(this.#notBefore, this.#clock.now() + Math.min(retryAfter, this.#capSeconds));
+    const seconds = Math.min(retryAfter, this.#capSeconds);
+    this.#notBefore = Math.max(this.#notBefore, this.#clock.now() + seconds);
+    // What the others are not told they hear from the provider.
+    await this.#shared?.write(this.#notBefore, seconds * 1000).catch(() => undefined);
   }
 
   /** @throws {ProviderUnavailableError} while the provider asked not to be called. */
-  check(): void {
-    const wait = this.#notBefore - this.#clock.now();
+  async check(): Promise<void> {
+    const shared = (await this.#shared?.read().catch(() => 0)) ?? 0;
+    const wait = Math.max(this.#notBefore, shared) - this.#clock.now();
     // After the clock was set back, a wait longer than the cap is none that the provider asked for.
     if (wait <= 0 || wait > this.#capSeconds) return;
     throw new ProviderUnavailableError(

@@ -1,6 +1,6 @@
 import { type Decision, decide, type RefreshReason } from '../core/decide.ts';
 import { ProviderUnavailableError, ScopeNotGrantedError, safeText } from '../core/errors.ts';
-import type { Clock, Logger } from '../core/ports.ts';
+import type { Clock, Events, Logger } from '../core/ports.ts';
 import { scopeSet } from '../core/scopes.ts';
 import type { SignedIn } from '../core/session-handle.ts';
 import type { TokenAnswer } from '../core/token-answer.ts';
@@ -24,6 +24,7 @@ import {
 import type { NormalizedRequest } from '../core/token-request.ts';
 import { type GrantResult, refreshTokens, revokeRefreshToken } from '../protocol/grants.ts';
 import type { Provider } from '../protocol/provider.ts';
+import type { Breaker } from './breaker.ts';
 import type { CacheRecords, OpenRecord } from './cache-records.ts';
 import { PatientCommits } from './patient-commits.ts';
 import type { ProviderPatience } from './provider-patience.ts';
@@ -45,11 +46,16 @@ export interface RefreshParts {
   readonly provider: Provider;
   readonly records: CacheRecords;
   readonly patience: ProviderPatience;
+  readonly breaker: Breaker;
+  readonly events: Events;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly random: () => number;
   readonly settings: RefreshSettings;
 }
+
+/** How often a commit may be refused by a newer record before the caller is sent away. */
+const MAX_REFUSED = 2;
 
 /** What a grant was made from. */
 interface Grant {
@@ -84,21 +90,36 @@ export class Refresher {
   }
 
   /**
+   * @param seen the version of the record that made the caller ask.
    * @param isBackground the cached token is good, and is to be renewed all the same when it is past its soft expiry.
    */
-  async refresh(session: SignedIn, request: NormalizedRequest, isBackground: boolean): Promise<Acquired> {
-    for (let attempt = 0; ; attempt += 1) {
-      const { record: current, release } = await this.#parts.records.acquire(session.handle);
+  async refresh(
+    session: SignedIn,
+    request: NormalizedRequest,
+    seen: number,
+    isBackground: boolean,
+  ): Promise<Acquired> {
+    let known = seen;
+    for (let refused = 0; refused < MAX_REFUSED; ) {
+      const { record: current, isHeld, release } = await this.#parts.records.acquire(session.handle, known);
       try {
+        known = Math.max(known, current.version);
+        if (!isHeld) {
+          // Somebody refreshed meanwhile, or the session ended: often that answers the request.
+          const decision = decide(current.cache, request, this.#parts.clock.now());
+          if (refreshStep(decision, current.cache, request, isBackground) === undefined)
+            return acquiredOrThrow(decision, request);
+          continue;
+        }
         const record = await this.#commits.saveUnsaved(session, current);
         const result = await this.#decideAndGrant(session, request, record, isBackground);
         if (result !== 'newer') return result;
-        if (attempt > 0)
-          throw new ProviderUnavailableError('The token cache changed while the token was refreshed.', 1);
+        refused += 1;
       } finally {
         await release();
       }
     }
+    throw new ProviderUnavailableError('The token cache changed while the token was refreshed.', 1);
   }
 
   async #decideAndGrant(
@@ -111,10 +132,18 @@ export class Refresher {
     const decision = decide(cache, request, this.#parts.clock.now());
     const step = refreshStep(decision, cache, request, isBackground);
     if (step === undefined || cache === undefined) return acquiredOrThrow(decision, request);
+    const { patience, breaker, events } = this.#parts;
+    await patience.check();
     if (this.#isClosed) throw shuttingDown();
-    this.#parts.patience.check();
+    breaker.check();
     const { refreshToken, reason } = step;
+    const startedAt = this.#parts.clock.now();
+    events.refreshStarted({ reason });
     const result = await this.#askProvider(session, request, refreshToken);
+    if (result.ok) {
+      breaker.succeeded();
+      events.refreshSucceeded({ durationMs: Math.round((this.#parts.clock.now() - startedAt) * 1000) });
+    }
     const grant: Grant = { session, request, cache, version, spent: refreshToken };
     if (!result.ok) return this.#afterFailure(grant, result);
     const token = await this.#storeAnswer(grant, result.answer);
@@ -146,7 +175,7 @@ export class Refresher {
   async #afterFailure(grant: Grant, result: GrantResult & { ok: false }): Promise<'newer'> {
     const { session, request, cache, version, spent } = grant;
     const outcome = classifyFailure(result.failure);
-    this.#logFailure(outcome, result.failure);
+    this.#report(outcome, result.failure);
     if (result.refreshToken !== undefined) await this.#keepRefreshToken(grant, result.refreshToken);
     switch (outcome.kind) {
       case 'rejected': {
@@ -165,7 +194,7 @@ export class Refresher {
       case 'interaction':
         throw interactionError('provider_asked', { ...request, claims: outcome.claims ?? request.claims });
       default:
-        if (outcome.kind === 'throttled') this.#parts.patience.hold(outcome.retryAfter);
+        if (outcome.kind === 'throttled') await this.#parts.patience.hold(outcome.retryAfter);
         throw failureError(outcome);
     }
   }
@@ -177,12 +206,18 @@ export class Refresher {
     if (committed === 'tombstone') this.#revoke(token);
   }
 
-  #logFailure(outcome: Outcome, { status, error }: TokenEndpointFailure): void {
+  /** What an operator sees of a failure. */
+  #report(outcome: Outcome, { status, error }: TokenEndpointFailure): void {
     const details = { outcome: outcome.kind, status, error: error && safeText(error, 80) };
-    const { logger } = this.#parts;
+    const { logger, events, breaker } = this.#parts;
     if (outcome.kind === 'configuration') logger.error('The provider refuses this client', details);
     else if (USERS_TURN.has(outcome.kind)) logger.info('A refresh needs the user', details);
     else logger.warn('A refresh did not succeed', details);
+    if (outcome.kind === 'rejected') events.refreshRejected({});
+    else events.refreshFailed({ outcome: outcome.kind, status });
+    if (outcome.kind === 'ambiguous') events.responseLost({});
+    if (outcome.kind === 'ambiguous' || outcome.kind === 'not_sent') breaker.failed();
+    else breaker.succeeded();
   }
 
   /** The grant with its retries: the same request again at once, where that can help. */

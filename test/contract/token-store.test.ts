@@ -4,7 +4,7 @@ import type { Store } from 'express-session';
 import type { TokenStore } from '../../src/core/ports.ts';
 import type { OpenedStore } from '../support/stores.ts';
 import { restoreTime, travel } from '../support/time.ts';
-import { allFactories, bind, newRef, sha256 } from './open-binding.ts';
+import { ANY_VERSION, allFactories, bind, newRef, sha256 } from './open-binding.ts';
 
 const HOUR = 3_600_000;
 const LATE = Symbol('still waiting');
@@ -108,8 +108,8 @@ describe.each(allFactories)('TokenStore over $name', ({ name, open }) => {
   test('a lease belongs to one at a time; the next one reads what the one before committed', async () => {
     const ref = newRef();
     await commit(ref, 0, 'first');
-    const first = await tokens.acquire(ref);
-    const waiting = [tokens.acquire(ref), tokens.acquire(ref)];
+    const first = await tokens.acquire(ref, ANY_VERSION);
+    const waiting = [tokens.acquire(ref, ANY_VERSION), tokens.acquire(ref, ANY_VERSION)];
     expect(await Promise.race([...waiting, turn(tokens)])).toBe(LATE);
     expect(first.record).toMatchObject({ version: 1 });
     await commit(ref, 1, 'second');
@@ -121,15 +121,15 @@ describe.each(allFactories)('TokenStore over $name', ({ name, open }) => {
     await second.release();
     const third = await waiting[1];
     await third?.release();
-    const fourth = await tokens.acquire(ref);
+    const fourth = await tokens.acquire(ref, ANY_VERSION);
     await fourth.release();
   });
 
   test('a lease holds up no other record, no reader and no removal', async () => {
     const [ref, other] = [newRef(), newRef()];
     await commit(ref, 0, 'first');
-    const lease = await tokens.acquire(ref);
-    const unhindered = await tokens.acquire(other);
+    const lease = await tokens.acquire(ref, ANY_VERSION);
+    const unhindered = await tokens.acquire(other, ANY_VERSION);
     await unhindered.release();
     expect(await tokens.load(ref)).toMatchObject({ version: 1 });
     await tokens.remove(ref);

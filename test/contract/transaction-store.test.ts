@@ -21,12 +21,15 @@ describe.each(allFactories)('TransactionStore over $name', ({ name, open }) => {
 
   const newHash = () => sha256(newRef());
 
-  test('what was put can be read, as often as wanted, also by another process, and taken once', async () => {
+  test('what was put can be read, as often as wanted, also by another process, and taken once; it stays as taken', async () => {
     const hash = newHash();
     await transactions.put(hash, 'payload', QUARTER_HOUR);
-    expect([await transactions.peek(hash), await theirs.peek(hash)]).toEqual(['payload', 'payload']);
+    const untaken = { payload: 'payload', isTaken: false };
+    expect([await transactions.peek(hash), await theirs.peek(hash)]).toEqual([untaken, untaken]);
     expect(await theirs.take(hash)).toBe('payload');
-    expect([await transactions.take(hash), await transactions.peek(hash)]).toEqual([undefined, undefined]);
+    expect(await transactions.take(hash)).toBeUndefined();
+    const taken = { payload: 'payload', isTaken: true };
+    expect([await transactions.peek(hash), await theirs.peek(hash)]).toEqual([taken, taken]);
   });
 
   test('of many takers at once one gets it', async () => {

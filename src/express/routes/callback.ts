@@ -6,6 +6,7 @@ import type { SessionHandle } from '../../core/session-handle.ts';
 import { countLoop, decodeTransaction, isRestarted, type Transaction } from '../../core/transaction.ts';
 import { signOut } from '../../tokens/sign-out.ts';
 import { type Context, signedIn } from '../context.ts';
+import { awaitOutcome, publishOutcome } from '../login-outcome.ts';
 import { redirect } from '../pages.ts';
 import type { LoginOutcome } from '../redemptions.ts';
 import { respondError } from '../respond-error.ts';
@@ -52,26 +53,32 @@ async function handleResponse(
   const stateHash = hashState(state);
   const browser = getLoginState(req)?.browser;
   const isKnown = redemptions.find(stateHash, browser, clock.now()) !== undefined;
-  const transaction = isKnown ? undefined : await peekTransaction(context, state);
+  const pending = isKnown ? undefined : await peekTransaction(context, state);
   // Another request with the same callback may have come this far while the record was read.
   let outcome = redemptions.find(stateHash, browser, clock.now());
   if (outcome === undefined) {
-    if (transaction === undefined || transaction.browser !== browser)
+    const transaction = pending?.transaction;
+    if (pending === undefined || transaction?.browser !== browser)
       return unknownState(context, req, res, state, transaction);
-    outcome = redemptions.start(stateHash, transaction.browser, clock.now(), () =>
-      redeem(context, req, { state, response, transaction }),
+    const login = { state, response, transaction: pending.transaction };
+    outcome = redemptions.start(stateHash, pending.transaction.browser, clock.now(), () =>
+      pending.isTaken ? awaitOutcome(context, state) : redeem(context, req, login),
     );
   }
   const { sessionId, returnTo } = await outcome;
-  if (req.sessionID !== sessionId) await adoptSession(req, sessionId, settings.storeReadTimeoutMs);
+  if (req.sessionID !== sessionId) await adoptSession(req, sessionId, settings.storeWriteTimeoutMs);
   redirect(res, req.method === 'POST' ? 303 : 302, returnTo);
 }
 
-async function peekTransaction(context: Context, state: string): Promise<Transaction | undefined> {
+async function peekTransaction(
+  context: Context,
+  state: string,
+): Promise<{ transaction: Transaction; isTaken: boolean } | undefined> {
   if (state === '') return undefined;
-  const sealed = await context.binding.transactions.peek(hashState(state));
-  const text = sealed === undefined ? undefined : context.cipher.open(sealed, state, 'transaction');
-  return text === undefined ? undefined : decodeTransaction(text, context.clock.now());
+  const stored = await context.binding.transactions.peek(hashState(state));
+  const text = stored && context.cipher.open(stored.payload, state, 'transaction');
+  const transaction = text === undefined ? undefined : decodeTransaction(text, context.clock.now());
+  return stored && transaction && { transaction, isTaken: stored.isTaken };
 }
 
 /** A login that this browser did not start, or started too long ago: back to the app, or once more from the start. */
@@ -106,35 +113,39 @@ interface LoginResponse {
   readonly transaction: Transaction;
 }
 
-/** Consumes the transaction, redeems the code, stores the tokens, and only then changes the session. */
-async function redeem(
+/** Consumes the transaction before the network; whoever finds it consumed waits for the outcome. */
+async function redeem(context: Context, req: Request, login: LoginResponse): Promise<LoginOutcome> {
+  const { state } = login;
+  const taken = await context.binding.transactions.take(hashState(state));
+  if (taken === undefined) return awaitOutcome(context, state);
+  try {
+    const outcome = await complete(context, req, login);
+    publishOutcome(context, state, outcome);
+    return outcome;
+  } catch (error) {
+    publishOutcome(context, state, undefined);
+    throw error;
+  }
+}
+
+/** Redeems the code, stores the tokens, and only then changes the session. */
+async function complete(
   context: Context,
   req: Request,
   { state, response, transaction }: LoginResponse,
 ): Promise<LoginOutcome> {
-  const { binding, byCode, settings } = context;
-  const taken = await binding.transactions.take(hashState(state));
-  if (taken === undefined)
-    throw new LoginError('This sign-in was completed already.', { error: 'state_consumed' });
+  const { byCode, settings } = context;
   if (isSingleTargetAnswer(response, transaction)) {
     const { scopes, target } = transaction;
     const request = { scopes, ...target };
-    const url = await startLogin(context, req, {
-      kind: transaction.kind,
-      returnTo: transaction.returnTo,
-      request,
-      singleResource: true,
-    });
+    const again = { kind: transaction.kind, returnTo: transaction.returnTo, request, singleResource: true };
+    const url = await startLogin(context, req, again);
     return { sessionId: req.sessionID, returnTo: url.href };
   }
   const redeemed = await byCode.redeem({ transaction, state, response, redirectUri: settings.redirectUri });
   const handle = await byCode.store(redeemed, transaction, signedIn(context, req), sessionLengthMs(req));
-  await beginSession(context, req, {
-    handle,
-    transaction,
-    claims: redeemed.claims,
-    stateHash: hashState(state),
-  });
+  const stateHash = hashState(state);
+  await beginSession(context, req, { handle, transaction, claims: redeemed.claims, stateHash });
   return { sessionId: req.sessionID, returnTo: transaction.returnTo };
 }
 
