@@ -22,7 +22,7 @@ import { callbackRoute } from './routes/callback.ts';
 import { loginRoute } from './routes/login.ts';
 import { logoutRoute } from './routes/logout.ts';
 import { dropHandle, getHandle, HANDLE_FIELD } from './session.ts';
-import { sessionProblem, warnAboutSession } from './session-checks.ts';
+import { sessionProblem, warnAboutSession, watchConnection } from './session-checks.ts';
 import { parseOptions, type Settings } from './settings.ts';
 
 /** The middleware, and what the app calls on it. */
@@ -60,9 +60,11 @@ export function auth(options?: AuthOptions): AuthHandle {
     normalized: new Map(),
   };
   const contexts = new Map<Request['sessionStore'], Context>();
+  const connections: (() => boolean)[] = [];
+  const isStoreDown = () => connections.some((isDown) => isDown());
 
   function auth(req: Request, res: Response, next: NextFunction): void {
-    const problem = sessionProblem(req);
+    const problem = sessionProblem(req, isStoreDown);
     if (problem !== undefined) {
       next(problem);
       return;
@@ -72,6 +74,7 @@ export function auth(options?: AuthOptions): AuthHandle {
       if (contexts.size === 0) warnAboutSession(req, settings.isProduction, settings.logger);
       context = makeContext(shared, req.sessionStore);
       contexts.set(req.sessionStore, context);
+      connections.push(watchConnection(req.sessionStore));
     }
     prepare(context, req, res);
     const route = routeOf(settings, req);

@@ -23,6 +23,13 @@ test.each(pages)('$name: every relative link leads to a file, and to a heading i
   expect(targetsOf(text).filter((target) => !isThere(name, target))).toEqual([]);
 });
 
+test('every promise that names an acceptance case links to a file that holds its tests', () => {
+  const links = [...readText('README.md').matchAll(/\[((?:[A-C]\d+(?:, )?)+)\]\((test\/[^)]+)\)/g)];
+  const cases = links.flatMap(([, names = '', file = '']) => names.split(', ').map((name) => [name, file]));
+  expect(cases.length).toBeGreaterThan(5);
+  expect(cases.filter(([name, file]) => !readText(file ?? '').includes(`'${name}: `))).toEqual([]);
+});
+
 test.each(docs)('$name: every environment variable exists', ({ text }) => {
   // What the pages' own code reads belongs to the app.
   const ofTheApp = new Set([...text.matchAll(/process\.env\.(\w+)/g)].map((match) => match[1]));

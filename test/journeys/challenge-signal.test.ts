@@ -6,6 +6,7 @@ import { fetchJson, open, start } from './challenge-setup.ts';
 async function anonymous() {
   const store = countingStore();
   const errors: unknown[] = [];
+  const unawaited: Promise<unknown>[] = [];
   const journey = await start({
     signedIn: false,
     app: {
@@ -32,7 +33,7 @@ async function anonymous() {
           res.status(status).set('etag', '"mine"').send('fallback');
         });
         app.get('/unawaited', (req, res) => {
-          req.getToken('a').catch(() => undefined);
+          unawaited.push(req.getToken('a').catch((error) => error));
           res.status(404).send('not found');
         });
         app.get('/late', async (req, res) => {
@@ -42,7 +43,7 @@ async function anonymous() {
       },
     },
   });
-  return { ...journey, store, errors };
+  return { ...journey, store, errors, unawaited };
 }
 
 test('getTokenSilent never touches the response', async () => {
@@ -101,6 +102,7 @@ test.each([400, 401, 403, 404, 429, 503])('an answer of %i leaves as the challen
 test('what the app has answered before the challenge was there stays', async () => {
   const journey = await anonymous();
   expect(await open(journey, '/unawaited')).toMatchObject({ status: 404, text: 'not found' });
+  expect(await Promise.all(journey.unawaited)).toMatchObject([{ name: 'InteractionRequiredError' }]);
   expect(await open(journey, '/late')).toMatchObject({ status: 500, text: 'too late' });
   expect((await open(journey, '/')).status).toBe(200);
 });

@@ -1,4 +1,5 @@
 import { expect, test } from '@jest/globals';
+import { expectNoSecrets } from '../support/leaks.ts';
 import { type TokenFault, unsignedToken } from '../support/provider.ts';
 import { travel } from '../support/time.ts';
 import { intoHardLeeway, pastExpiry, Stage, type User } from './get-token-stage.ts';
@@ -159,6 +160,7 @@ test.each(unbelievable)(
     expect(next).toMatchObject({ status: 200, source: 'provider' });
     expect(next.accessToken).not.toBe(refused?.access_token);
     expect(sent()).toEqual([user.first.refreshToken, refused?.refresh_token]);
+    expectNoSecrets(user.app.logText(), stage.provider);
   },
 );
 

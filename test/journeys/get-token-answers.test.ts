@@ -50,10 +50,44 @@ test.each<[string, (answer: Record<string, unknown>) => unknown, number]>([
 test('A8: defaultLifetime is an option', async () => {
   stage.provider.script({ mutate: without('expires_in') });
   const user = await stage.signIn({ auth: { defaultLifetime: 1000 } });
-  travel(700);
+  travel(600);
   expect(await user.getToken('a')).toMatchObject({ accessToken: user.first.accessToken, source: 'cache' });
-  travel(299);
+  travel(399);
   expect(await user.getToken('a')).toMatchObject({ reason: 'expired' });
+});
+
+test.each<[string, (answer: Record<string, unknown>) => unknown]>([
+  ['scope as an array', (answer) => ({ ...answer, scope: ['a', 'b'] })],
+  ['scope with odd spaces', (answer) => ({ ...answer, scope: ' a  b ' })],
+  ['scope: null', (answer) => ({ ...answer, scope: null })],
+  ['no token_type', without('token_type')],
+  ['token_type in lower case', (answer) => ({ ...answer, token_type: 'bearer' })],
+  ['id_token: null', (answer) => ({ ...answer, id_token: null })],
+  ['expires_in with a fraction', (answer) => ({ ...answer, expires_in: 3600.5 })],
+  ['expires_in as an object', (answer) => ({ ...answer, expires_in: {} })],
+  ['a member that nobody knows', (answer) => ({ ...answer, ext_expires_in: 9, foci: '1' })],
+])('A8: an answer of a shape that others would refuse: %s', async (_name, mutate) => {
+  const user = await stage.signIn();
+  pastExpiry();
+  stage.provider.script({ mutate });
+  const reply = await user.getToken('a b');
+  expect(reply).toMatchObject({ status: 200, source: 'provider', scopes: ['a', 'b'] });
+  expect(reply.tokenType).toMatch(/^bearer$/i);
+  expect(Number.isInteger(reply.expiresAt)).toBe(true);
+  travel(61);
+  expect(await user.getToken('b a')).toMatchObject({ accessToken: reply.accessToken, source: 'cache' });
+  await stage.expectAlive(user);
+  expect(stage.provider.tokenCalls).toHaveLength(2);
+});
+
+test.each([null, ''])('A9: refresh_token: %p keeps the old one', async (refresh_token) => {
+  stage.provider.settings.rotate = false;
+  const user = await stage.signIn();
+  pastExpiry();
+  stage.provider.script({ mutate: (answer) => ({ ...answer, refresh_token }) });
+  expect(await user.getToken('a')).toMatchObject({ status: 200, source: 'provider' });
+  await stage.expectAlive(user);
+  expect(stage.provider.refreshCalls[1]?.params.refresh_token).toBe(user.first.refreshToken);
 });
 
 test('A9: no refresh_token in the answer keeps the old one', async () => {

@@ -16,6 +16,7 @@ async function expectErrorPage(user: User, status: number): Promise<void> {
     stopAt: (url) => url.port !== new URL(user.app.url).port,
   });
   expect(page).toMatchObject({ status, hops: [{ status }] });
+  expectNoSecrets(page.text, stage.provider);
 }
 
 /** Nothing was lost: once the provider is well again, the refresh token of the sign-in does its work. */

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
-import { afterAll, afterEach, beforeAll } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, expect } from '@jest/globals';
 import type { AuthOptions, TokenRequestInput, TokenResult } from 'express-oidc-tokens';
-import { MemoryStore, type Store } from 'express-session';
+import { MemoryStore, type SessionOptions, type Store } from 'express-session';
 import { type AppOptions, startApp, type TestApp } from '../support/app.ts';
 import { Browser } from '../support/browser.ts';
 import { startProvider, type TestProvider } from '../support/provider.ts';
@@ -56,6 +56,7 @@ export interface User {
 export interface UserOptions {
   auth?: Partial<AuthOptions>;
   store?: Store;
+  session?: Partial<SessionOptions>;
   /** Who signs in; default alice. */
   account?: string;
 }
@@ -138,6 +139,14 @@ export class Stage {
   #startApp(options: UserOptions & { port?: number }): Promise<TestApp> {
     const auth = { scopes: 'openid profile email offline_access a b c x y z', ...options.auth };
     return startApp({ ...options, provider: this.provider, auth, routes }).then((app) => this.opened(app));
+  }
+
+  /** Expires everything and refreshes once more: the user still has a refresh token that works. */
+  async expectAlive(user: User): Promise<void> {
+    pastExpiry();
+    const before = this.provider.tokenCalls.length;
+    expect(await user.getToken('a')).toMatchObject({ status: 200, source: 'provider' });
+    expect(this.provider.tokenCalls).toHaveLength(before + 1);
   }
 
   /** Ends a user's process and starts another one at the same address, on the same store unless it is given one. */
