@@ -9,7 +9,8 @@ export interface LoginOutcome {
 
 interface Redemption {
   readonly browser: string;
-  readonly outcome: Promise<LoginOutcome>;
+  /** Undefined: another process has taken it, and nothing came of it. */
+  readonly outcome: Promise<LoginOutcome | undefined>;
   readonly startedAt: number;
 }
 
@@ -30,7 +31,11 @@ export class Redemptions {
   readonly #redemptions = new Map<string, Redemption>();
 
   /** The outcome of this state's callback, for the browser that it belongs to. */
-  find(stateHash: string, browser: string | undefined, now: number): Promise<LoginOutcome> | undefined {
+  find(
+    stateHash: string,
+    browser: string | undefined,
+    now: number,
+  ): Promise<LoginOutcome | undefined> | undefined {
     const redemption = this.#redemptions.get(stateHash);
     if (redemption === undefined || redemption.browser !== browser) return undefined;
     return now - redemption.startedAt <= REMEMBER_SECONDS ? redemption.outcome : undefined;
@@ -40,8 +45,8 @@ export class Redemptions {
     stateHash: string,
     browser: string,
     now: number,
-    redeem: () => Promise<LoginOutcome>,
-  ): Promise<LoginOutcome> {
+    redeem: () => Promise<LoginOutcome | undefined>,
+  ): Promise<LoginOutcome | undefined> {
     this.#forgetOld(now);
     const outcome = redeem();
     this.#redemptions.set(stateHash, { browser, outcome, startedAt: now });

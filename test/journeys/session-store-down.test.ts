@@ -72,7 +72,7 @@ describe.each(['fail', 'hang'] as const)('B35: the store’s answer: %s', (fault
 
   test.each<[string, StoreFaults]>([
     ['reading the transaction', { get: ofTransactions(fault) }],
-    ['consuming the transaction', { destroy: ofTransactions(fault) }],
+    ['consuming the transaction', { set: ofTransactions(fault) }],
     ['writing the token cache', { set: ofCaches(fault) }],
     ['reading the token cache', { get: ofCaches(fault) }],
     ['changing the session id', { destroy: ofSessions(fault) }],
@@ -92,7 +92,7 @@ describe.each(['fail', 'hang'] as const)('B35: the store’s answer: %s', (fault
   });
 
   test.each<[string, StoreFaults]>([
-    ['consuming the transaction', { destroy: ofTransactions(fault) }],
+    ['consuming the transaction', { set: ofTransactions(fault) }],
     ['writing the token cache', { set: ofCaches(fault) }],
     ['writing the session', { set: ofSessions(fault) }],
   ])('B35: the callback loaded again after %s did not work: signed in', async (_title, faults) => {

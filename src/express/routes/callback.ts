@@ -65,7 +65,9 @@ async function handleResponse(
       pending.isTaken ? awaitOutcome(context, state) : redeem(context, req, login),
     );
   }
-  const { sessionId, returnTo } = await outcome;
+  const end = await outcome;
+  if (end === undefined) return unknownState(context, req, res, state, pending?.transaction);
+  const { sessionId, returnTo } = end;
   if (req.sessionID !== sessionId) await adoptSession(req, sessionId, settings.storeWriteTimeoutMs);
   redirect(res, req.method === 'POST' ? 303 : 302, returnTo);
 }
@@ -81,7 +83,7 @@ async function peekTransaction(
   return stored && transaction && { transaction, isTaken: stored.isTaken };
 }
 
-/** A login that this browser did not start, or started too long ago: back to the app, or once more from the start. */
+/** A login that this browser did not start, or that came to nothing: back to the app, or once more from the start. */
 async function unknownState(
   context: Context,
   req: Request,
@@ -114,11 +116,15 @@ interface LoginResponse {
 }
 
 /** Consumes the transaction before the network; whoever finds it consumed waits for the outcome. */
-async function redeem(context: Context, req: Request, login: LoginResponse): Promise<LoginOutcome> {
+async function redeem(
+  context: Context,
+  req: Request,
+  login: LoginResponse,
+): Promise<LoginOutcome | undefined> {
   const { state } = login;
-  const taken = await context.binding.transactions.take(hashState(state));
-  if (taken === undefined) return awaitOutcome(context, state);
   try {
+    const taken = await context.binding.transactions.take(hashState(state));
+    if (taken === undefined) return await awaitOutcome(context, state);
     const outcome = await complete(context, req, login);
     publishOutcome(context, state, outcome);
     return outcome;
