@@ -103,6 +103,7 @@ async function runGrant(
     const claims = response.claims() as IdTokenClaims | undefined;
     const answer = readAnswer(exchange.answer ?? {});
     if (answer === undefined) return refuse('malformed');
+    if (claims?.sub === '') return refuse('invalid_id_token');
     // openid-client does not compare the subject of a refreshed ID token with the earlier one (Core §12.2).
     if (subject !== undefined && claims !== undefined && claims.sub !== subject) {
       return {
