@@ -68,8 +68,11 @@ export function setLoginState(req: Request, state: LoginState): void {
 /** How long the session lives from its last use. */
 export function sessionLengthMs(req: Request): number {
   const { originalMaxAge } = req.session.cookie;
-  if (typeof originalMaxAge === 'number' && originalMaxAge > 0) return originalMaxAge;
-  const ttl = (req.sessionStore as { ttl?: unknown }).ttl;
+  const stored = (req.sessionStore as { ttl?: unknown }).ttl;
+  // Where connect-redis has a function it counts more than the cookie.
+  const ttl: unknown = typeof stored === 'function' ? stored(req.session) : stored;
+  if (typeof stored !== 'function' && typeof originalMaxAge === 'number' && originalMaxAge > 0)
+    return originalMaxAge;
   return typeof ttl === 'number' && ttl > 0 ? ttl * 1000 : DAY_MS;
 }
 

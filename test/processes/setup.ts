@@ -22,7 +22,8 @@ export const LEASE_MS = 3000;
 
 const opened: { close(): unknown }[] = [];
 
-function closing<T extends { close(): unknown }>(thing: T): T {
+/** Closes it after the test, the last first. */
+export function closing<T extends { close(): unknown }>(thing: T): T {
   opened.push(thing);
   return thing;
 }

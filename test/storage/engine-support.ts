@@ -1,13 +1,15 @@
 import { createHash } from 'node:crypto';
+import { describe } from '@jest/globals';
+import type { Store } from 'express-session';
 import type { Events } from '../../src/core/ports.ts';
 import { RedisCommands, type RedisDeadlines } from '../../src/storage/redis-commands.ts';
 import { RedisTokenStore, RedisTransactionStore } from '../../src/storage/redis-token-store.ts';
-import type { RedisClient } from '../support/redis.ts';
+import { bindStore, type StoreBinding } from '../../src/storage/store-binding.ts';
+import { type RedisClient, redisAvailable } from '../support/redis.ts';
+
+export const describeRedis = redisAvailable() ? describe : describe.skip;
 
 export const HOUR = 3_600_000;
-
-/** A version that no test reaches: for a caller that wants the lease, whatever there is. */
-export const ANY_VERSION = 99;
 
 export interface RecordedEvents extends Events {
   readonly seen: { name: string; details: object }[];
@@ -108,4 +110,20 @@ export async function isPending(promise: Promise<unknown>): Promise<boolean> {
   const OPEN = Symbol('open');
   const turn = new Promise((resolve) => setImmediate(resolve, OPEN));
   return (await Promise.race([promise, turn])) === OPEN;
+}
+
+const logger = { debug() {}, info() {}, warn() {}, error() {} };
+
+/** What `auth()` keeps beside the sessions of this store. */
+export function bindTo(store: Store, deadlineMs = 5000, events: Events = recordEvents()): StoreBinding {
+  const deadlines = { readMs: deadlineMs, writeMs: deadlineMs };
+  return bindStore(store, {
+    client: 'https://op.example web-app',
+    redis: undefined,
+    storeDeadlines: deadlines,
+    redisDeadlines: deadlines,
+    logger,
+    events,
+    handleField: 'oidc',
+  });
 }

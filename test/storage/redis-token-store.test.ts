@@ -1,7 +1,8 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import { type RedisClient, redisAvailable, startRedis, type TestRedis } from '../support/redis.ts';
+import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { type RedisClient, startRedis, type TestRedis } from '../support/redis.ts';
 import { restoreTime, travel } from '../support/time.ts';
 import {
+  describeRedis,
   type Engine,
   HOUR,
   isPending,
@@ -11,8 +12,6 @@ import {
   sha256,
   WatchedClient,
 } from './engine-support.ts';
-
-const describeRedis = redisAvailable() ? describe : describe.skip;
 
 // What every store holds to is in test/contract; here is what only Redis does.
 describeRedis('records in Redis', () => {
