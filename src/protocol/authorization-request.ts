@@ -65,6 +65,11 @@ export async function authorizationUrl(connection: Connection, request: Authoriz
     request.pushed === 'always' ||
     (request.pushed === 'auto' && server.require_pushed_authorization_requests === true);
   if (!mustPush) return buildAuthorizationUrl(config, parameters);
+  if (server.pushed_authorization_request_endpoint === undefined) {
+    throw new ConfigurationError(
+      "The provider takes no pushed authorization requests: set pushedAuthorizationRequests to 'auto'.",
+    );
+  }
   try {
     return await buildAuthorizationUrlWithPAR(config, parameters);
   } catch (error) {

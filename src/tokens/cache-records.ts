@@ -54,8 +54,12 @@ export class CacheRecords {
       sealContext(handle.ref, expected + 1),
     );
     const result = await this.#store.commit(handle.ref, { expected, payload, ttlMs: recordMs(session) });
-    if (result === 'committed') this.#remember(handle.ref, expected + 1);
-    else this.#events.commitRefused({ by: result });
+    if (result !== 'committed') {
+      this.#events.commitRefused({ by: result });
+      return result;
+    }
+    this.#remember(handle.ref, expected + 1);
+    this.#events.commitStored({ bytes: payload.length, accessTokens: bounded.accessTokens.length });
     return result;
   }
 

@@ -1,5 +1,5 @@
 import type { NextFunction, Request, Response } from 'express';
-import { homePath, safeReturnTo } from '../../core/return-to.ts';
+import { homePath, publicPath, safeReturnTo } from '../../core/return-to.ts';
 import { endSessionUrl } from '../../protocol/logout-request.ts';
 import { isTimedOut, within } from '../../tokens/flights.ts';
 import { signOut } from '../../tokens/sign-out.ts';
@@ -28,7 +28,7 @@ export async function logoutRoute(
     req.method === 'POST' ? req.headers['sec-fetch-site'] === 'cross-site' : !isSameOrigin(req.headers);
   if (isForeign) {
     const action = {
-      href: req.originalUrl.split('?', 1)[0] as string,
+      href: publicPath(req.originalUrl.split('?', 1)[0] as string, context.settings.baseUrl),
       label: 'Sign out',
       method: 'post' as const,
     };
