@@ -7,7 +7,7 @@ import {
   tokenRevocation,
 } from 'openid-client';
 import type { IdTokenClaims } from '../core/claims.ts';
-import { ConfigurationError, LoginError } from '../core/errors.ts';
+import { ConfigurationError, LoginError, safeText } from '../core/errors.ts';
 import { readAnswer, type TokenAnswer } from '../core/token-answer.ts';
 import type { TokenEndpointFailure } from '../core/token-endpoint-outcome.ts';
 import type { Target } from '../core/token-request.ts';
@@ -159,20 +159,32 @@ function detailOf(error: unknown): string {
   return `${typeof code === 'string' ? code : 'unknown'}${typeof claim === 'string' ? ` (${claim})` : ''}`;
 }
 
+/** What openid-client says of an endpoint that it cannot call. */
+const METADATA_CODES = [
+  'OAUTH_MISSING_SERVER_METADATA',
+  'OAUTH_INVALID_SERVER_METADATA',
+  'OAUTH_HTTP_REQUEST_FORBIDDEN',
+];
+
 /** Before the token endpoint was called: the authorization response was an error, or did not fit the request. */
 function asTypedError(error: unknown): unknown {
   if (error instanceof AuthorizationResponseError) {
     return new LoginError(
       error.error === 'access_denied'
         ? 'The access that was asked for was not allowed, by the user or by the provider.'
-        : `The provider answered the login with ${JSON.stringify(error.error.slice(0, 80))}.`,
+        : `The provider answered the login with ${safeText(error.error, 80)}.`,
       {
         error: error.error,
         errorDescription: error.error_description,
       },
     );
   }
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof ConfigurationError) return cause;
+  }
   const code = (error as { code?: unknown }).code;
+  if (typeof code === 'string' && METADATA_CODES.includes(code))
+    return new ConfigurationError('The provider names no usable token_endpoint in its metadata.', error);
   if (typeof code === 'string' && code.startsWith('OAUTH_')) {
     return new LoginError(
       'The answer of the provider to the login does not fit the request, so it is not used.',
@@ -181,9 +193,6 @@ function asTypedError(error: unknown): unknown {
         cause: error,
       },
     );
-  }
-  for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    if (cause instanceof ConfigurationError) return cause;
   }
   return error;
 }

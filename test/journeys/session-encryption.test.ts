@@ -238,4 +238,19 @@ describe('A27: a record that is not this session’s own, or not whole', () => {
     travel(61);
     await expectChallenged(browser, app, provider);
   });
+
+  test('A27: a store restored to an earlier state: a challenge, and the spent refresh token is not presented', async () => {
+    const provider = await openProvider();
+    const app = await openApp(provider, { auth: { encryptionKeys: [newKey('k1')] } });
+    const browser = await signedIn(app, { account: 'alice' });
+    const { id, ...earlier } = cacheOf(app);
+    for (let round = 0; round < 3; round += 1) await expectAlive(browser, app);
+    putRecord(app.store, id, {
+      ...earlier,
+      cookie: { expires: new Date(Date.now() + 86_400_000) },
+    });
+    travel(61);
+    await expectChallenged(browser, app, provider);
+    for (let round = 0; round < 3; round += 1) await expectAlive(browser, app);
+  });
 });

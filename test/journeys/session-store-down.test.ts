@@ -221,6 +221,21 @@ describe('B35: a slow store', () => {
     expect(provider.tokenCalls).toHaveLength(1);
   });
 
+  test.each(['', 'force'])('B35: a commit that is late, and arrives: one grant (%s)', async (query) => {
+    const { app, provider, store } = await open();
+    const browser = await signedIn(app);
+    travel(3601);
+    provider.clearCalls();
+    // Its deadline is 150 ms, and what is tried again comes to it as late.
+    store.fault = { set: (sid) => ofCaches(200)(sid) };
+    expect(await silent(browser, app, query)).toMatchObject({
+      accessToken: provider.tokenCalls[0]?.answer?.access_token ?? expect.any(String),
+    });
+    store.fault = {};
+    expect(provider.tokenCalls).toHaveLength(1);
+    await expectAlive(browser, app);
+  });
+
   test('B35: the challenge is stored before the redirect leaves, too', async () => {
     const { app, provider, browser } = await slow({ set: 300 });
     const page = await browser.navigate(`${app.url}/token`);
