@@ -1,5 +1,5 @@
 import { decodeCache, encodeCache } from '../core/cache-codec.ts';
-import type { Cipher, CommitResult, Events, StoredRecord, TokenStore } from '../core/ports.ts';
+import type { Cipher, Commit, CommitResult, Events, StoredRecord, TokenStore } from '../core/ports.ts';
 import type { SessionHandle, SignedIn } from '../core/session-handle.ts';
 import { type CacheLimits, evict, type TokenCache } from '../core/token-cache.ts';
 
@@ -45,16 +45,17 @@ export class CacheRecords {
     return { record: this.#open(handle, record), isHeld, release };
   }
 
-  async commit(session: SignedIn, expected: number, cache: TokenCache, now: number): Promise<CommitResult> {
-    const { handle } = session;
+  /** A cache as it is to be stored as version `expected` + 1: sealed once, so that the same commit can be repeated. */
+  seal(session: SignedIn, expected: number, cache: TokenCache, now: number): Commit {
+    const { ref, key } = session.handle;
     const bounded = evict(cache, now, this.#limits, (token) => JSON.stringify(token).length);
-    const payload = this.#cipher.seal(
-      encodeCache(bounded),
-      handle.key,
-      sealContext(handle.ref, expected + 1),
-    );
-    const result = await this.#store.commit(handle.ref, { expected, payload, ttlMs: recordMs(session) });
-    if (result === 'committed') this.#remember(handle.ref, expected + 1);
+    const payload = this.#cipher.seal(encodeCache(bounded), key, sealContext(ref, expected + 1));
+    return { expected, payload, ttlMs: recordMs(session) };
+  }
+
+  async commit({ ref }: SessionHandle, sealed: Commit): Promise<CommitResult> {
+    const result = await this.#store.commit(ref, sealed);
+    if (result === 'committed') this.#remember(ref, sealed.expected + 1);
     else this.#events.commitRefused({ by: result });
     return result;
   }
