@@ -110,7 +110,7 @@ export interface Events {
   /** The holder of the lease did not give it back. */
   leaseTakenOver(details: object): void;
   /** A token cache was stored; its size as the store sees it. */
-  commitStored(details: { bytes: number; accessTokens: number }): void;
+  commitStored(details: { bytes: number }): void;
   commitRefused(details: { by: 'newer' | 'tombstone' }): void;
   commitRetried(details: object): void;
   /** The store holds an older record than this process has seen. */

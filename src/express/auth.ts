@@ -156,7 +156,10 @@ function makeContext(shared: Shared, store: Request['sessionStore']): Context {
 
 function prepare(context: Context, req: Request, res: Response): void {
   const handle = getHandle(req);
-  if (handle !== undefined && context.binding.guard.hasEnded(handle.ref)) dropHandle(req);
+  const { guard } = context.binding;
+  if (handle !== undefined && guard.hasEnded(handle.ref)) dropHandle(req);
+  // A new session's id comes from here; one that came with the request names a session that was loaded.
+  if (handle !== undefined && req.headers.cookie?.includes(req.sessionID)) guard.cameFromStore(req.session);
   rememberContext(req, context);
   req.oidc = new RequestOidc(context, req);
   res.oidc = new ResponseOidc(context, req, res);

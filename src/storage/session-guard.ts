@@ -131,6 +131,11 @@ export class SessionGuard {
     }
   }
 
+  /** For a session that express-session loaded before this guard was there: those of a process's first requests. */
+  cameFromStore(session: object): void {
+    this.#loaded.add(session);
+  }
+
   /** Marks a token cache as ended, whatever session still names it. */
   end(ref: string): void {
     this.#endedRefs.set(ref, true);
