@@ -113,6 +113,7 @@ test('Redis: a process that stood still for longer than the deadline takes the a
   const timedOut = jest.fn();
   const client = {
     sendCommand: async () => {
+      await new Promise(setImmediate);
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
       await new Promise(setImmediate);
       return 'answer';
