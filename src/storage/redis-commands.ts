@@ -1,5 +1,6 @@
 import { StoreUnavailableError } from '../core/errors.ts';
 import type { Events } from '../core/ports.ts';
+import { startDeadline } from './deadline.ts';
 
 /** A client of `redis` (node-redis): one of its commands as words. */
 interface NodeRedisClient {
@@ -100,14 +101,13 @@ export class RedisCommands {
     work: Promise<unknown>,
     onLate?: (answer: unknown) => void,
   ): Promise<unknown> {
-    let timer: ReturnType<typeof setTimeout> | undefined;
+    let cancel: () => void = () => undefined;
     const timeout = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => {
+      cancel = startDeadline(deadlineMs, () => {
         this.#events.storeTimedOut({});
         work.then(onLate, () => undefined);
         reject(new StoreUnavailableError(`Redis did not ${what} within ${deadlineMs} ms.`));
-      }, deadlineMs);
-      timer.unref?.();
+      });
     });
     try {
       return await Promise.race([work, timeout]);
@@ -116,7 +116,7 @@ export class RedisCommands {
         ? error
         : new StoreUnavailableError(`Redis could not ${what}.`, error);
     } finally {
-      clearTimeout(timer);
+      cancel();
     }
   }
 }

@@ -1,6 +1,7 @@
 import type { SessionData, Store } from 'express-session';
 import { StoreUnavailableError } from '../core/errors.ts';
 import type { Events } from '../core/ports.ts';
+import { startDeadline } from './deadline.ts';
 
 /** What the ids of our records in a session store begin with. */
 export const RECORD_PREFIX = 'oidc.';
@@ -65,13 +66,12 @@ export class SessionStoreCalls {
     start: (done: (error: unknown, value: T) => void) => void,
   ): Promise<T> {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
+      const cancel = startDeadline(deadlineMs, () => {
         this.#events.storeTimedOut({});
         reject(new StoreUnavailableError(`The session store did not ${what} within ${deadlineMs} ms.`));
-      }, deadlineMs);
-      timer.unref?.();
+      });
       const done = (error: unknown, value: T) => {
-        clearTimeout(timer);
+        cancel();
         if (error) reject(new StoreUnavailableError(`The session store could not ${what} a record.`, error));
         else resolve(value);
       };
