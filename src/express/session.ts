@@ -5,6 +5,7 @@ import { isRecord } from '../core/cache-codec.ts';
 import { StoreUnavailableError } from '../core/errors.ts';
 import { readHandle, type SessionHandle } from '../core/session-handle.ts';
 import type { LoopCount } from '../core/transaction.ts';
+import { startDeadline } from '../storage/deadline.ts';
 
 /** Where the session keeps what it holds of a sign-in. */
 export const HANDLE_FIELD = 'oidc';
@@ -138,13 +139,11 @@ function storeCall(
   start: (done: (error?: unknown) => void) => void,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
-    const giveUp = () =>
-      reject(new StoreUnavailableError(`The session store did not ${what} within ${deadlineMs} ms.`));
-    // Where the whole process stood still the answer is there, unread: it gets its turn before the deadline does.
-    const timer = setTimeout(() => setImmediate(giveUp), deadlineMs);
-    timer.unref?.();
+    const cancel = startDeadline(deadlineMs, () =>
+      reject(new StoreUnavailableError(`The session store did not ${what} within ${deadlineMs} ms.`)),
+    );
     const done = (error?: unknown) => {
-      clearTimeout(timer);
+      cancel();
       if (error) reject(new StoreUnavailableError(`The session store could not ${what}.`, error));
       else resolve();
     };

@@ -1,5 +1,6 @@
 import { StoreUnavailableError } from '../core/errors.ts';
 import type { Events } from '../core/ports.ts';
+import { startDeadline } from './deadline.ts';
 
 /** A client of `redis` (node-redis): one of its commands as words. */
 interface NodeRedisClient {
@@ -100,18 +101,13 @@ export class RedisCommands {
     work: Promise<unknown>,
     onLate?: (answer: unknown) => void,
   ): Promise<unknown> {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    let isSettled = false;
+    let cancel: () => void = () => undefined;
     const timeout = new Promise<never>((_resolve, reject) => {
-      const giveUp = () => {
-        if (isSettled) return;
+      cancel = startDeadline(deadlineMs, () => {
         this.#events.storeTimedOut({});
         work.then(onLate, () => undefined);
         reject(new StoreUnavailableError(`Redis did not ${what} within ${deadlineMs} ms.`));
-      };
-      // Where the whole process stood still the answer is there, unread: it gets its turn before the deadline does.
-      timer = setTimeout(() => setImmediate(giveUp), deadlineMs);
-      timer.unref?.();
+      });
     });
     try {
       return await Promise.race([work, timeout]);
@@ -120,8 +116,7 @@ export class RedisCommands {
         ? error
         : new StoreUnavailableError(`Redis could not ${what}.`, error);
     } finally {
-      isSettled = true;
-      clearTimeout(timer);
+      cancel();
     }
   }
 }

@@ -1,6 +1,7 @@
 import type { SessionData, Store } from 'express-session';
 import { StoreUnavailableError } from '../core/errors.ts';
 import type { Events } from '../core/ports.ts';
+import { startDeadline } from './deadline.ts';
 
 /** What the ids of our records in a session store begin with. */
 export const RECORD_PREFIX = 'oidc.';
@@ -65,18 +66,12 @@ export class SessionStoreCalls {
     start: (done: (error: unknown, value: T) => void) => void,
   ): Promise<T> {
     return new Promise((resolve, reject) => {
-      let isSettled = false;
-      const giveUp = () => {
-        if (isSettled) return;
+      const cancel = startDeadline(deadlineMs, () => {
         this.#events.storeTimedOut({});
         reject(new StoreUnavailableError(`The session store did not ${what} within ${deadlineMs} ms.`));
-      };
-      // Where the whole process stood still the answer is there, unread: it gets its turn before the deadline does.
-      const timer = setTimeout(() => setImmediate(giveUp), deadlineMs);
-      timer.unref?.();
+      });
       const done = (error: unknown, value: T) => {
-        isSettled = true;
-        clearTimeout(timer);
+        cancel();
         if (error) reject(new StoreUnavailableError(`The session store could not ${what} a record.`, error));
         else resolve(value);
       };

@@ -104,6 +104,7 @@ export class Refresher {
       const { record: current, isHeld, release } = await this.#parts.records.acquire(session.handle, known);
       try {
         known = Math.max(known, current.version);
+        if (current.state === 'tombstone') throw interactionError('signed_out', request);
         if (!isHeld) {
           // Somebody refreshed meanwhile, or the session ended: often that answers the request.
           const decision = decide(current.cache, request, this.#parts.clock.now());
@@ -185,7 +186,8 @@ export class Refresher {
       case 'rejected': {
         const committed = await this.#commits.commit(session, version, dropRefreshToken(cache, spent.token));
         if (committed === 'newer') return 'newer';
-        throw interactionError('refresh_token_rejected', request);
+        // A logout revokes the refresh token, too.
+        throw interactionError(committed === 'tombstone' ? 'signed_out' : 'refresh_token_rejected', request);
       }
       case 'scope_refused': {
         const next = recordRefusal(cache, request);

@@ -11,21 +11,16 @@ import {
   type Scene,
   statuses,
   type TokenResponse,
+  until,
 } from './setup.ts';
 
 const REFRESH = { grantType: 'refresh_token' };
 
-/** What the others may take after the holder's end: its lease, and five times the 300 ms of a quiet machine. */
-const TAKEOVER_MS = LEASE_MS + 5 * 300;
-
-interface Killed {
-  /** What the surviving processes answered. */
-  answers: TokenResponse[];
-  afterMs: number;
-}
+/** Less than the eight seconds that a lease costs which is taken for forgotten. */
+const WITHIN_LEASE = { callerTimeoutMs: 7500 };
 
 /** Lets all processes ask for a token, and kills the one whose refresh request arrives at the provider. */
-async function killHolder(scene: Scene, browser: Browser, isConsumed: boolean): Promise<Killed> {
+async function killHolder(scene: Scene, browser: Browser, isConsumed: boolean): Promise<TokenResponse[]> {
   const { provider, fleet } = scene;
   await scene.expire();
   provider.clearCalls();
@@ -33,21 +28,18 @@ async function killHolder(scene: Scene, browser: Browser, isConsumed: boolean): 
   provider.script(isConsumed ? { ...REFRESH, waitAfter: never } : { ...REFRESH, hang: true });
   const pending = fleet.processes.map(({ index }) => scene.burst(browser, 5, { processes: [index] }));
   const [call] = await provider.whenTokenCalls(1);
-  if (isConsumed) while (call?.answer === undefined) await delay(5);
+  if (isConsumed) await until(() => call?.answer !== undefined);
   const holder = scene.senderOf(call);
   fleet.process(holder).kill('SIGKILL');
   scene.killed += 1;
-  const killedAt = performance.now();
-  const answers = (await Promise.all(pending.filter((_answers, index) => index !== holder))).flat();
-  return { answers, afterMs: Math.round(performance.now() - killedAt) };
+  return (await Promise.all(pending.filter((_answers, index) => index !== holder))).flat();
 }
 
 redisTest('C41: kill -9 of the holder before the provider read its request: the others go on', async () => {
-  const scene = await redisScene({ processes: 3 });
+  const scene = await redisScene({ processes: 3, auth: WITHIN_LEASE });
   const browser = await scene.signedIn();
-  const { answers, afterMs } = await killHolder(scene, browser, false);
+  const answers = await killHolder(scene, browser, false);
   expectOneToken(answers);
-  expect(afterMs).toBeLessThan(TAKEOVER_MS);
   expect(scene.provider.tokenCalls).toHaveLength(2);
   expect(scene.fleet.events('lease.takeover')).toHaveLength(1);
   await scene.expectAlive(browser);
@@ -57,13 +49,12 @@ redisTest('C41: kill -9 of the holder before the provider read its request: the 
 redisTest(
   'C41: kill -9 of the holder after the provider consumed the token, strict: one rejected grant, all are challenged',
   async () => {
-    const scene = await redisScene({ processes: 3 });
+    const scene = await redisScene({ processes: 3, auth: WITHIN_LEASE });
     const { provider, fleet } = scene;
     const browser = await scene.signedIn();
-    const { answers, afterMs } = await killHolder(scene, browser, true);
+    const answers = await killHolder(scene, browser, true);
     expect(statuses(answers)).toEqual([401]);
     for (const { json } of answers) expect(json).toMatchObject({ error: 'interaction_required' });
-    expect(afterMs).toBeLessThan(TAKEOVER_MS);
     expect(provider.tokenCalls.map(({ status }) => status)).toEqual([200, 400]);
     // Known to all of them: nobody presents it again.
     const again = fleet.processes.flatMap(({ isRunning, index }) => (isRunning ? [index] : []));
@@ -80,11 +71,10 @@ redisTest(
 redisTest(
   'C41: kill -9 of the holder after the provider consumed the token, with grace: all are answered',
   async () => {
-    const scene = await redisScene({ processes: 3, provider: { graceMs: 10_000 } });
+    const scene = await redisScene({ processes: 3, provider: { graceMs: 10_000 }, auth: WITHIN_LEASE });
     const browser = await scene.signedIn();
-    const { answers, afterMs } = await killHolder(scene, browser, true);
+    const answers = await killHolder(scene, browser, true);
     expectOneToken(answers);
-    expect(afterMs).toBeLessThan(TAKEOVER_MS);
     expect(scene.provider.tokenCalls).toHaveLength(2);
     await scene.expectAlive(browser);
     await scene.expectSound();
@@ -92,7 +82,7 @@ redisTest(
 );
 
 redisTest(
-  'C42: SIGSTOP of the holder for three leases: its successors commit; when it wakes, its own commit is refused',
+  'C42: SIGSTOP of the holder beyond its lease: its successors commit; when it wakes, its own commit is refused',
   async () => {
     // On waking, timers come before sockets: with the usual six seconds the caller would be sent away at that moment.
     const scene = await redisScene({
@@ -113,21 +103,19 @@ redisTest(
     const woken = scene.token(browser, 1);
     await provider.whenTokenCalls(1);
     fleet.process(1).kill('SIGSTOP');
-    const stoppedAt = performance.now();
     const token = expectOneToken(await scene.burst(browser, 3, { processes: [0, 2] }));
     expect(token).toMatch(/-successor$/);
     expect(provider.tokenCalls).toHaveLength(2);
     // And on: the holder wakes two versions behind.
     const newest = expectOneToken([await scene.token(browser, 2, 'force')]);
     expect(newest).not.toBe(token);
-    expect(await watch.version()).toBe(3);
-    await delay(3 * LEASE_MS - (performance.now() - stoppedAt));
+    expect(await watch.versions()).toEqual([3]);
 
     waking.open();
     fleet.process(1).kill('SIGCONT');
     expect(expectOneToken([await woken])).toBe(newest);
     expect(fleet.events('commit.refused')).toEqual([{ process: 1, details: { by: 'newer' } }]);
-    expect(await watch.version()).toBe(3);
+    expect(await watch.versions()).toEqual([3]);
     expect(provider.tokenCalls).toHaveLength(3);
     // Nobody revoked what the refused answer held: providers revoke the whole grant.
     expect(provider.revocations).toEqual([]);
@@ -150,7 +138,7 @@ redisTest('C43: SIGTERM during a grant: it is committed before the process ends,
   await fleet.process(1).when('closing', ({ type }) => type === 'closing');
   open();
   expect(await fleet.process(1).exited).toBe('code 0');
-  expect(await watch.version()).toBe(2);
+  expect(await watch.versions()).toEqual([2]);
   // Its caller was not sent away either.
   const token = expectOneToken([await pending]);
   expect((await scene.token(browser, 0)).json).toMatchObject({ accessToken: token, source: 'cache' });
@@ -211,15 +199,14 @@ redisTest(
 
     const answers = await scene.burst(browser, 3);
     expect(statuses(answers)).toEqual([503]);
-    for (const { tookMs } of answers) expect(tookMs).toBeLessThan(5 * callerTimeoutMs);
     // Long after the lease that the holder took first: others still wait for it.
-    await delay(1.5 * LEASE_MS - (performance.now() - startedAt));
+    await delay(1.2 * LEASE_MS - (performance.now() - startedAt));
     expect(statuses(await scene.burst(browser, 1))).toEqual([503]);
     expect(await watch.leases()).toBe(1);
     expect(provider.tokenCalls).toHaveLength(1);
 
     open();
-    while ((await watch.version()) < 2) await delay(10);
+    await until(async () => (await watch.versions())[0] === 2);
     const token = provider.tokenCalls[0]?.answer?.access_token;
     expect(expectOneToken(await scene.burst(browser, 1))).toBe(token);
     expect(provider.tokenCalls).toHaveLength(1);

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, afterEach, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { type Answer, Browser } from '../support/browser.ts';
 import { type Fleet, type FleetOptions, removeBundle, startFleet } from '../support/fleet.ts';
 import { type StoreWatch, watchFiles, watchRedis } from '../support/fleet-watch.ts';
@@ -13,6 +13,7 @@ import { restoreTime } from '../support/time.ts';
 
 /** For cases that need a real Redis; a CI without one fails. */
 export const redisTest = redisAvailable() ? test : test.skip;
+export const redisDescribe = redisAvailable() ? describe : describe.skip;
 
 /** Of access tokens, unless a case says otherwise; below the hour that session-file-store keeps a session. */
 export const LIFETIME = 600;
@@ -28,14 +29,27 @@ export function closing<T extends { close(): unknown }>(thing: T): T {
   return thing;
 }
 
-afterEach(async () => {
-  try {
-    for (const thing of opened.splice(0).reverse()) await thing.close();
-  } finally {
-    restoreTime();
-  }
-});
+async function closeAll(things: { close(): unknown }[]): Promise<void> {
+  for (const thing of things.splice(0).reverse()) await thing.close();
+}
+
+afterEach(() => closeAll(opened));
 afterAll(removeBundle);
+
+/** One scene for all tests around it, where its processes live through them; every test has users of its own. */
+export function sharedScene(open: () => Promise<Scene>): { scene: Scene } {
+  const holder = {} as { scene: Scene };
+  const kept: { close(): unknown }[] = [];
+  beforeAll(async () => {
+    holder.scene = await open();
+    kept.push(...opened.splice(0));
+  });
+  afterAll(async () => {
+    await holder.scene.expectSound();
+    await closeAll(kept);
+  });
+  return holder;
+}
 
 /** A provider, an app of several processes, and what every case asserts at its end. */
 export class Scene {
@@ -55,6 +69,7 @@ export class Scene {
   async signedIn(account = 'alice'): Promise<Browser> {
     const browser = closing(new Browser({ account }));
     const page = await browser.login(this.fleet);
+    if (page.status !== 200) throw new Error(`${page.status} ${page.text}\n${this.fleet.output}`);
     expect(JSON.parse(page.text)).toMatchObject({ subject: account });
     this.fleet.share(browser);
     return browser;
@@ -125,32 +140,51 @@ interface BurstOptions {
 
 type SceneOptions = Partial<Omit<FleetOptions, 'provider' | 'store'>> & { provider?: ProviderOptions };
 
-export async function redisScene(
-  options: SceneOptions & { redis?: TestRedis; redisUrl?: string } = {},
-): Promise<Scene & { redis: TestRedis }> {
-  const { redis = closing(await startRedis()), redisUrl = redis.url, provider: settings, ...rest } = options;
+interface RedisSceneOptions extends SceneOptions {
+  redis?: TestRedis;
+  /** Where the app finds it, if not there. */
+  redisUrl?: string;
+  /** The deadlines of the package, and those it asks the app's client to have; else long ones, for a busy machine. */
+  hasUsualDeadlines?: boolean;
+}
+
+const PATIENT = { storeReadTimeoutMs: 5000, storeWriteTimeoutMs: 10_000 };
+
+export async function redisScene(options: RedisSceneOptions = {}): Promise<Scene & { redis: TestRedis }> {
+  const { redis = closing(await startRedis()), redisUrl: url = redis.url, hasUsualDeadlines } = options;
+  const { provider: settings, auth, processes } = options;
+  closing({ close: restoreTime });
   const provider = closing(await startProvider({ accessTokenTtl: LIFETIME, ...settings }));
   const watch = closing(await watchRedis(redis));
-  const fleet = closing(await startFleet({ provider, store: { kind: 'redis', url: redisUrl }, ...rest }));
+  const store = { kind: 'redis' as const, url, timeoutMs: hasUsualDeadlines ? 500 : 5000 };
+  const fleet = closing(
+    await startFleet({
+      provider,
+      store,
+      processes,
+      auth: hasUsualDeadlines ? auth : { ...PATIENT, ...auth },
+    }),
+  );
   return Object.assign(new Scene(provider, fleet, watch), { redis });
 }
 
 /** Sessions in files, every operation 0 to `latencyMs` late. */
-export async function fileScene({ provider: settings, ...rest }: SceneOptions = {}): Promise<Scene> {
+export async function fileScene({ provider: settings, auth, processes }: SceneOptions = {}): Promise<Scene> {
   const path = await mkdtemp(join(tmpdir(), 'sessions-'));
   closing({ close: () => rm(path, { recursive: true, force: true }) });
+  closing({ close: restoreTime });
   const provider = closing(await startProvider({ accessTokenTtl: LIFETIME, ...settings }));
   const watch = closing(await watchFiles(path));
   const store = { kind: 'files' as const, path, latencyMs: 30 };
-  const fleet = closing(await startFleet({ provider, store, ...rest }));
+  const fleet = closing(await startFleet({ provider, store, processes, auth: { ...PATIENT, ...auth } }));
   return new Scene(provider, fleet, watch);
 }
 
 /** An app's answer to a request for a token. */
 export interface TokenResponse {
+  /** 0 where the connection broke; `error` says how. */
   status: number;
   headers: Answer['headers'];
-  /** 0 where the connection broke. */
   json: { accessToken?: string; source?: string; error?: string };
   tookMs: number;
 }
@@ -161,8 +195,8 @@ export async function tokenAt(browser: Browser, url: string): Promise<TokenRespo
   try {
     const { status, headers, json } = await browser.fetchJson(url);
     return { status, headers, json: (json ?? {}) as TokenResponse['json'], tookMs: took() };
-  } catch {
-    return { status: 0, headers: {}, json: {}, tookMs: took() };
+  } catch (error) {
+    return { status: 0, headers: {}, json: { error: String(error) }, tookMs: took() };
   }
 }
 

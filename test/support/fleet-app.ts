@@ -13,7 +13,7 @@ import { travel } from './time.ts';
 
 /** Where the sessions of a fleet are. */
 export type FleetStore =
-  | { kind: 'redis'; url: string }
+  | { kind: 'redis'; url: string; timeoutMs: number }
   /** Any store that processes can share: files, as if they were a network away. */
   | { kind: 'files'; path: string; latencyMs: number };
 
@@ -61,7 +61,8 @@ declare module 'express-session' {
   }
 }
 
-const server = createServer();
+// Idle connections stay: after a process was stopped for a while, clients would meet those it closes on waking.
+const server = createServer({ keepAliveTimeout: 120_000 });
 const gates = new Map<string, () => void>();
 
 function tell(message: FromProcess): void {
@@ -79,24 +80,27 @@ function gate(name: string): Promise<void> {
  * A Redis that hangs must not hang the app. `socketTimeout` alone would end the client for good half a second after
  * its last command: pings keep an idle connection, and the strategy lets it connect again after a timeout.
  */
-function redisOptions(url: string): RedisClientOptions {
+function redisOptions({ url, timeoutMs }: FleetStore & { kind: 'redis' }): RedisClientOptions {
   return {
     url,
     pingInterval: 200,
-    commandOptions: { timeout: 500 },
-    socket: { socketTimeout: 500, reconnectStrategy: (retries) => Math.min(50 * 2 ** retries, 500) },
+    commandOptions: { timeout: timeoutMs },
+    socket: { socketTimeout: timeoutMs, reconnectStrategy: (retries) => Math.min(50 * 2 ** retries, 500) },
   };
 }
 
 async function openStore(config: FleetStore): Promise<{ store: Store; close(): unknown }> {
   if (config.kind === 'redis') {
-    const client = createClient(redisOptions(config.url));
+    const client = createClient(redisOptions(config));
     client.on('error', (error: Error) => console.error('redis:', error.message));
     await client.connect();
     return { store: new RedisStore({ client }), close: () => client.destroy() };
   }
   const FileStore = fileStore(session);
   const files: Store = new FileStore({ path: config.path, retries: 0, reapInterval: -1, logFn: () => {} });
+  const { touch } = files;
+  // It reports a session that is gone as an error, on which Express cuts the connection after the answer.
+  files.touch = (id, data, done) => touch?.call(files, id, data, () => done?.());
   return { store: latencyStore(0, config.latencyMs, process.pid, files), close: () => undefined };
 }
 

@@ -16,9 +16,9 @@ export interface FleetOptions {
   provider: TestProvider;
   store: FleetStore;
   /** Default 4. */
-  processes?: number;
+  processes?: number | undefined;
   /** Anything that is JSON. */
-  auth?: Partial<AuthOptions>;
+  auth?: Partial<AuthOptions> | undefined;
 }
 
 const COOKIE = 'connect.sid';
