@@ -8,7 +8,7 @@ const VERSION = 1;
 export const TRANSACTION_SECONDS = 900;
 
 /** How many logins of one browser may be pending. */
-export const MAX_PENDING = 10;
+const MAX_PENDING = 10;
 
 /** One pending authorization request. */
 export interface Transaction {

@@ -49,7 +49,7 @@ export function request(input: string | readonly string[] | TokenRequest = {}): 
 
 const scopesArbitrary = fc.subarray(['a', 'b', 'c', 'd']).map((scopes) => scopes.join(' '));
 
-export const targetArbitrary = fc.record({
+const targetArbitrary = fc.record({
   resource: fc.constantFrom(undefined, R1, R2),
   audience: fc.constantFrom(undefined, undefined, 'api'),
 });

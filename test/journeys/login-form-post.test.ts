@@ -74,18 +74,29 @@ describe('response_mode=form_post', () => {
     await expectAlive(browser, app);
   });
 
-  test('the POST without a cookie does not replace the one the browser has, nor makes a session', async () => {
-    const { app, browser } = await open();
-    const held = await postHeld(browser, app);
-    const before = sessionId(browser, app);
-    const sessions = () => [...records(app.store).keys()].filter((id) => !id.startsWith('oidc.'));
-    expect(sessions()).toEqual([before]);
-    const posted = await browser.navigate(held, { stopAt: (_url, method) => method === 'GET' });
-    expect(posted.hops).toMatchObject([{ method: 'POST', status: 303 }]);
-    expect([sessionId(browser, app), sessions()]).toEqual([before, [before]]);
-    await browser.navigate(posted.held!);
-    expect(await whoIs(browser, app)).toBe('signed in as alice');
-  });
+  test.each([
+    ['by default', false],
+    ['where every visitor gets one', true],
+  ])(
+    'the POST without a cookie makes no session, nor replaces the browser’s own: %s',
+    async (_title, saveUninitialized) => {
+      const provider = await openProvider();
+      const app = await openApp(provider, {
+        auth: { responseMode: 'form_post' },
+        session: { saveUninitialized },
+      });
+      const browser = openBrowser();
+      const held = await postHeld(browser, app);
+      const before = sessionId(browser, app);
+      const sessions = () => [...records(app.store).keys()].filter((id) => !id.startsWith('oidc.'));
+      expect(sessions()).toEqual([before]);
+      const posted = await browser.navigate(held, { stopAt: (_url, method) => method === 'GET' });
+      expect(posted.hops).toMatchObject([{ method: 'POST', status: 303 }]);
+      expect([sessionId(browser, app), sessions()]).toEqual([before, [before]]);
+      await browser.navigate(posted.held!);
+      expect(await whoIs(browser, app)).toBe('signed in as alice');
+    },
+  );
 
   test('the answer that was set aside is sealed, and good once', async () => {
     const { app, browser, provider } = await open();

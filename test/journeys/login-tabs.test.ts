@@ -88,22 +88,25 @@ describe('B31: many logins of one browser at once', () => {
     await expectAlive(browser, app);
   });
 
-  test.each(storeFactories)('B31: ten at once, in any order, on $name', async ({ open }) => {
-    const opened = await open();
-    const provider = await openProvider({ accessTokenTtl: 600 });
-    const app = await openApp(provider, { store: opened.store });
-    const browser = openBrowser();
-    await browser.navigate(`${app.url}/login`, { stopAt: atCallback });
-    const scopes = ['a', 'b', 'c', 'x', 'y', 'z', 'read', 'write', 'mail.read', 'calendar.read'];
-    const tabs = await Promise.all(
-      scopes.map(async (scope) => [scope, await challenge(browser, app, scope)] as const),
-    );
-    for (const [scope, { held }] of tabs.toReversed())
-      expectOwnPage(await browser.navigate(held!), app, scope);
-    await expectAlive(browser, app, 600);
-    await closeAll();
-    await opened.close();
-  });
+  test.each(storeFactories.filter(({ name }) => !name.includes('away')))(
+    'B31: ten at once, in any order, on $name',
+    async ({ open }) => {
+      const opened = await open();
+      const provider = await openProvider({ accessTokenTtl: 600 });
+      const app = await openApp(provider, { store: opened.store });
+      const browser = openBrowser();
+      await browser.navigate(`${app.url}/login`, { stopAt: atCallback });
+      const scopes = ['a', 'b', 'c', 'x', 'y', 'z', 'read', 'write', 'mail.read', 'calendar.read'];
+      const tabs = await Promise.all(
+        scopes.map(async (scope) => [scope, await challenge(browser, app, scope)] as const),
+      );
+      for (const [scope, { held }] of tabs.toReversed())
+        expectOwnPage(await browser.navigate(held!), app, scope);
+      await expectAlive(browser, app, 600);
+      await closeAll();
+      await opened.close();
+    },
+  );
 
   test('B31: the eleventh evicts the oldest, whose callback then signs in all the same, at the home page', async () => {
     const provider = await openProvider();

@@ -100,7 +100,7 @@ describeRedis('clients of Redis', () => {
     sentinel.on('error', () => {});
     await sentinel.connect();
     await expectServes(sentinel, flush);
-    sentinel.destroy();
+    await sentinel.destroy();
     await stop();
   });
 
