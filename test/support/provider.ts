@@ -16,17 +16,7 @@ import type { TokenCall, TokenFault, TokenScript } from './token-endpoint.ts';
 
 export { unsignedToken } from './provider-keys.ts';
 export { R1, R2 } from './provider-settings.ts';
-export type {
-  Endpoint,
-  ProviderOptions,
-  Resource,
-  SecretKind,
-  SignOptions,
-  Tampering,
-  TokenCall,
-  TokenFault,
-  TokenScript,
-};
+export type { Endpoint, ProviderOptions, SecretKind, SignOptions, TokenCall, TokenFault };
 
 /**
  * A real oidc-provider on a loopback port, with rotating refresh tokens and reuse detection, that can be watched,
