@@ -16,7 +16,7 @@ export const redisTest = redisAvailable() ? test : test.skip;
 export const redisDescribe = redisAvailable() ? describe : describe.skip;
 
 /** Of access tokens, unless a case says otherwise; below the hour that session-file-store keeps a session. */
-export const LIFETIME = 600;
+const LIFETIME = 600;
 
 /** The package's own: a lease, which its holder's heartbeat renews. */
 export const LEASE_MS = 3000;

@@ -10,9 +10,9 @@ import { JWT_BEARER, registerOnBehalfOf, TOKEN_EXCHANGE } from './on-behalf-of-g
 import { configuration } from './provider-config.ts';
 import { interact } from './provider-interaction.ts';
 import { generateKeys, type SignOptions, sharedKeys, signToken } from './provider-keys.ts';
-import { type ProviderOptions, type Resource, SCOPES } from './provider-settings.ts';
-import { type Endpoint, ProviderTraffic, type SecretKind, type Tampering } from './provider-traffic.ts';
-import type { TokenCall, TokenFault, TokenScript } from './token-endpoint.ts';
+import { type ProviderOptions, SCOPES } from './provider-settings.ts';
+import { type Endpoint, ProviderTraffic, type SecretKind } from './provider-traffic.ts';
+import type { TokenCall, TokenFault } from './token-endpoint.ts';
 
 export { unsignedToken } from './provider-keys.ts';
 export { R1, R2 } from './provider-settings.ts';
