@@ -68,7 +68,7 @@ describe('redirects', () => {
   });
 });
 
-describe('stage.answers without end', () => {
+describe('answers without end', () => {
   /** JSON that goes on for ever; resolves when the reader has had enough of it. */
   function endless(): { response: () => Promise<Response>; cancelled: Promise<unknown> } {
     let resolve: () => void = () => {};
@@ -127,7 +127,7 @@ describe('stage.answers without end', () => {
 });
 
 describe('slow answers', () => {
-  test('a token endpoint that never stage.answers a login', async () => {
+  test('a token endpoint that never answers a login', async () => {
     provider.script({ hang: true });
     safe(await browser.login(stage.app), 503);
     await browser.login(stage.app);
