@@ -5,7 +5,7 @@ import { expect } from '@jest/globals';
 import { startApp, type TestApp } from '../support/app.ts';
 import type { Answer, Browser } from '../support/browser.ts';
 import { expectNoSecrets } from '../support/leaks.ts';
-import type { SignOptions, TestProvider } from '../support/provider.ts';
+import type { SecretKind, SignOptions, TestProvider } from '../support/provider.ts';
 
 /** The attacker's site: nothing may ever be sent there, and no user either. */
 export const EVIL = 'http://evil.example';
@@ -14,11 +14,17 @@ const STACK = /\n\s+at |\bnode_modules\b|\bnode:internal\b|\.ts:\d|&nbsp; ?at /;
 
 /**
  * An answer that may be shown to anybody: a page of ours without scripts, JSON, text of the app, or a redirect to the
- * app itself or to the provider; no stack trace and no secret in it or in the log. `only` are the statuses expected.
+ * app itself or to the provider; no stack trace and no secret in it or in the log. `only` are the statuses
+ * expected, `except` the kinds of secrets that may be there.
  */
 export function expectSafe(
   answer: Pick<Answer, 'status' | 'headers' | 'text'>,
-  { app, provider, only }: { app: TestApp; provider: TestProvider; only?: number[] },
+  {
+    app,
+    provider,
+    only,
+    except = [],
+  }: { app: TestApp; provider: TestProvider; only?: number[]; except?: SecretKind[] },
 ): void {
   const { status, headers, text } = answer;
   if (only) expect(only).toContain(status);
@@ -41,8 +47,10 @@ export function expectSafe(
   // The session cookie is a secret of the browser's own; the ID token is a hint in the provider's logout URL.
   const { 'set-cookie': _cookie, ...others } = headers;
   const isLogout = location?.startsWith(`${provider.issuer}/session/end`) ?? false;
-  expectNoSecrets([text, others], provider, { except: isLogout ? ['id_token'] : [] });
-  expectNoSecrets(app.logText(), provider);
+  expectNoSecrets([text, others], provider, {
+    except: isLogout ? ['id_token', ...except] : except,
+  });
+  expectNoSecrets(app.logText(), provider, { except });
 }
 
 /** The next token answer carries this ID token instead of its own; `nonce` is that of the login. */
