@@ -50,11 +50,27 @@ export function warnAboutSession(req: Request, isProduction: boolean, logger: Lo
       "The session cookie is secure, and Express sees this request as insecure, so it is not set. Behind a proxy: app.set('trust proxy', 1).",
     );
   }
+  if (isRedisWithoutTimeout(req.sessionStore)) {
+    logger.warn(
+      'The Redis client of the session store has no socketTimeout: while Redis hangs, every request hangs with it. ' +
+        'Use createClient({ socket: { socketTimeout: 500 } }).',
+    );
+  }
   if (isExpress4(req)) {
     logger.warn(
       'Express 4 does not forward rejected async handlers, which ends the process. Wrap them: requiresAuth(handler), requiresToken(request, handler).',
     );
   }
+}
+
+/** node-redis shows its options; express-session waits for the store before anything of ours runs. */
+function isRedisWithoutTimeout(store: object): boolean {
+  const { client } = store as { client?: { options?: { socket?: { socketTimeout?: unknown } } } };
+  return (
+    client?.options !== undefined &&
+    'sendCommand' in client &&
+    client.options.socket?.socketTimeout === undefined
+  );
 }
 
 function isExpress4(req: Request): boolean {

@@ -145,7 +145,7 @@ export class CodeAcquisition {
     const { scopes, target, resources, kind } = transaction;
     const asked = { scopes, askedFor: [[], withoutOpenIdScopes(scopes)], target };
     const token = cachedToken(answer, asked, now, this.#parts.random(), this.#parts.settings.defaultLifetime);
-    const refreshToken = refreshTokenOf(answer, resources, now);
+    const refreshToken = refreshTokenOf(answer, { resources, audience: target.audience }, now);
     const withTokens = putToken(
       refreshToken === undefined ? base : addRefreshToken(base, refreshToken),
       token,

@@ -100,7 +100,7 @@ export class Refresher {
     isBackground: boolean,
   ): Promise<Acquired> {
     let known = seen;
-    for (let refused = 0; refused < MAX_REFUSED; ) {
+    for (let refused = 0; ; ) {
       const { record: current, isHeld, release } = await this.#parts.records.acquire(session.handle, known);
       try {
         known = Math.max(known, current.version);
@@ -112,6 +112,9 @@ export class Refresher {
             return acquiredOrThrow(decision, request);
           continue;
         }
+        if (refused >= MAX_REFUSED) {
+          throw new ProviderUnavailableError('The token cache changed while the token was refreshed.', 1);
+        }
         const record = await this.#commits.saveUnsaved(session, current);
         const result = await this.#decideAndGrant(session, request, record, isBackground);
         if (result !== 'newer') return result;
@@ -120,7 +123,6 @@ export class Refresher {
         await release();
       }
     }
-    throw new ProviderUnavailableError('The token cache changed while the token was refreshed.', 1);
   }
 
   async #decideAndGrant(
@@ -162,7 +164,7 @@ export class Refresher {
     };
     const { random, settings } = this.#parts;
     const token = cachedToken(answer, asked, now, random(), settings.defaultLifetime);
-    const fresh = refreshTokenOf(answer, spent.resources, now);
+    const fresh = refreshTokenOf(answer, spent, now);
     const rotated = fresh === undefined ? cache : rotateRefreshToken(cache, spent.token, fresh);
     const next = putToken({ ...rotated, idToken: answer.idToken ?? cache.idToken }, token, now);
     const committed = await this.#commits.commit(session, version, next);
@@ -173,11 +175,13 @@ export class Refresher {
     throw interactionError('signed_out', request);
   }
 
-  async #afterFailure(grant: Grant, result: GrantResult & { ok: false }): Promise<'newer'> {
-    const { session, request, cache, version, spent } = grant;
+  async #afterFailure(failed: Grant, result: GrantResult & { ok: false }): Promise<'newer'> {
     const outcome = classifyFailure(result.failure);
     this.#report(outcome, result.failure);
-    if (result.refreshToken !== undefined) await this.#keepRefreshToken(grant, result.refreshToken);
+    const grant =
+      result.refreshToken === undefined ? failed : await this.#keepRefreshToken(failed, result.refreshToken);
+    if (grant === 'newer') return 'newer';
+    const { session, request, cache, version, spent } = grant;
     switch (outcome.kind) {
       case 'rejected': {
         const committed = await this.#commits.commit(session, version, dropRefreshToken(cache, spent.token));
@@ -196,21 +200,26 @@ export class Refresher {
       case 'interaction':
         throw interactionError('provider_asked', { ...request, claims: outcome.claims ?? request.claims });
       default:
-        if (outcome.kind === 'throttled') await this.#parts.patience.hold(outcome.retryAfter);
-        throw failureError(outcome);
+        if (outcome.kind !== 'throttled') throw failureError(outcome);
+        throw failureError({ ...outcome, retryAfter: await this.#parts.patience.hold(outcome.retryAfter) });
     }
   }
 
   /** A refresh token that arrived counts, whatever is wrong with the rest of its answer. */
-  async #keepRefreshToken({ session, cache, version, spent }: Grant, token: string): Promise<void> {
-    const next = rotateRefreshToken(cache, spent.token, { token, resources: spent.resources });
-    const committed = await this.#commits.commit(session, version, next);
-    if (committed === 'tombstone') this.#revoke(token);
+  async #keepRefreshToken(grant: Grant, token: string): Promise<Grant | 'newer'> {
+    const { session, request, version } = grant;
+    const spent = { token, resources: grant.spent.resources, audience: grant.spent.audience };
+    const cache = rotateRefreshToken(grant.cache, grant.spent.token, spent);
+    const committed = await this.#commits.commit(session, version, cache);
+    if (committed === 'newer') return 'newer';
+    if (committed === 'committed') return { ...grant, cache, version: version + 1, spent };
+    this.#revoke(token);
+    throw interactionError('signed_out', request);
   }
 
   /** What an operator sees of a failure. */
-  #report(outcome: Outcome, { status, error }: TokenEndpointFailure): void {
-    const details = { outcome: outcome.kind, status, error: error && safeText(error, 80) };
+  #report(outcome: Outcome, { status, error, detail }: TokenEndpointFailure): void {
+    const details = { outcome: outcome.kind, status, error: error && safeText(error, 80), detail };
     const { logger, events, breaker } = this.#parts;
     if (outcome.kind === 'configuration') logger.error('The provider refuses this client', details);
     else if (USERS_TURN.has(outcome.kind)) logger.info('A refresh needs the user', details);

@@ -79,6 +79,7 @@ export function redemptionError(failure: TokenEndpointFailure): Error {
         );
       return new LoginError('The ID token of this login is not valid, so it is not used.', {
         error: 'invalid_id_token',
+        cause: failure.detail === undefined ? undefined : new Error(failure.detail),
       });
     case 'rejected':
       return new LoginError('The provider does not accept this login any more. Sign in again.', {

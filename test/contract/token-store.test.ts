@@ -125,6 +125,60 @@ describe.each(allFactories)('TokenStore over $name', ({ name, open }) => {
     await fourth.release();
   });
 
+  test('a lease belongs to one at a time over all processes', async () => {
+    const ref = newRef();
+    await commit(ref, 0, 'first');
+    let [holders, most, turns] = [0, 0, 0];
+    const contend = async (store: TokenStore) => {
+      const lease = await store.acquire(ref, ANY_VERSION);
+      expect(lease.isHeld).toBe(true);
+      holders += 1;
+      most = Math.max(most, holders);
+      turns += 1;
+      await turn(store);
+      holders -= 1;
+      await lease.release();
+    };
+    await Promise.all([tokens, theirs, tokens, theirs].map(contend));
+    expect({ most, turns }).toEqual({ most: 1, turns: 4 });
+  });
+
+  test('who waits for a lease gets what its holder committed, and needs no lease then', async () => {
+    const ref = newRef();
+    await commit(ref, 0, 'first');
+    const holder = await tokens.acquire(ref, 1);
+    expect(holder).toMatchObject({ isHeld: true, record: { version: 1 } });
+    const waiting = theirs.acquire(ref, 1);
+    expect(await Promise.race([waiting, turn(theirs)])).toBe(LATE);
+    await commit(ref, 1, 'second');
+    await holder.release();
+    const waited = await waiting;
+    expect(waited).toMatchObject({ isHeld: false, record: { version: 2, payload: 'second' } });
+    await waited.release();
+    // Now it is new to nobody who has seen it.
+    const next = await tokens.acquire(ref, 2);
+    expect(next.isHeld).toBe(true);
+    await next.release();
+  });
+
+  test('what is gone needs no lease', async () => {
+    expect(await tokens.acquire(newRef(), 0)).toMatchObject({ isHeld: false, record: { state: 'absent' } });
+  });
+
+  // Inside one process whoever comes later waits for its turn.
+  if (!name.startsWith('MemoryStore')) {
+    test('what is newer or ended is told at once, whoever holds the lease', async () => {
+      const [newer, ended] = [newRef(), newRef()];
+      for (const ref of [newer, ended]) await commit(ref, 0, 'first');
+      const held = [await tokens.acquire(newer, 1), await tokens.acquire(ended, 1)];
+      await commit(newer, 1, 'second');
+      await tokens.remove(ended);
+      expect(await theirs.acquire(newer, 1)).toMatchObject({ isHeld: false, record: { version: 2 } });
+      expect(await theirs.acquire(ended, 1)).toMatchObject({ isHeld: false, record: { state: 'tombstone' } });
+      for (const lease of held) await lease.release();
+    });
+  }
+
   test('a lease holds up no other record, no reader and no removal', async () => {
     const [ref, other] = [newRef(), newRef()];
     await commit(ref, 0, 'first');

@@ -40,6 +40,14 @@ describe.each(allFactories)('TransactionStore over $name', ({ name, open }) => {
     expect(taken.filter((payload) => payload === undefined)).toHaveLength(9);
   });
 
+  test('of many takers in two processes one gets it', async () => {
+    const hash = newHash();
+    await transactions.put(hash, 'payload', QUARTER_HOUR);
+    const takers = [transactions, theirs, transactions, theirs];
+    const taken = await Promise.all(takers.map((store) => store.take(hash)));
+    expect(taken.filter((payload) => payload !== undefined)).toEqual(['payload']);
+  });
+
   test('what was never put, or removed, is not there; removing it again is no error', async () => {
     const [never, hash] = [newHash(), newHash()];
     expect([await transactions.peek(never), await transactions.take(never)]).toEqual([undefined, undefined]);

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { expect } from '@jest/globals';
-import type { TestApp } from '../support/app.ts';
+import { startApp, type TestApp } from '../support/app.ts';
 import type { Answer, Browser } from '../support/browser.ts';
 import { expectNoSecrets } from '../support/leaks.ts';
 import type { SignOptions, TestProvider } from '../support/provider.ts';
@@ -27,7 +27,7 @@ export function expectSafe(
   if (/text\/html/.test(headers['content-type'] ?? '') && status >= 300) {
     expect(headers['content-security-policy']).toMatch(/^default-src 'none'/);
     expect(headers['cache-control']).toBe('no-store');
-    expect(text).not.toMatch(/<script|javascript:|onerror=/i);
+    expect(text).not.toMatch(/<script|<[^>]*(javascript:|\son\w+=)/i);
   }
   if (/json/.test(headers['content-type'] ?? '')) JSON.parse(text);
   const { location } = headers;
@@ -74,6 +74,40 @@ export async function whoIs(browser: Browser, app: TestApp): Promise<string> {
   return (await browser.request(app.url)).text;
 }
 
+export interface RecordedApp {
+  app: TestApp;
+  /** Where the app sent something, and whether `fetch` was to follow redirects. */
+  sent: { url: string; redirect: string | undefined }[];
+  /** Answers instead of the provider's, by the end of the URL. */
+  answers: Record<string, () => Promise<Response>>;
+}
+
+/** An app whose every request to the provider is recorded and can be answered otherwise; `/userinfo` asks for that. */
+export async function startRecordedApp(provider: TestProvider): Promise<RecordedApp> {
+  const sent: RecordedApp['sent'] = [];
+  const stage: Omit<RecordedApp, 'app'> = { sent, answers: {} };
+  const app = await startApp({
+    provider,
+    auth: {
+      grantTimeoutMs: 400,
+      fetch: (url, init) => {
+        sent.push({ url, redirect: init.redirect });
+        const answer = Object.entries(stage.answers).find(([end]) => url.endsWith(end))?.[1];
+        return answer === undefined ? fetch(url, init) : answer();
+      },
+    },
+    routes: (site) => {
+      site.get('/userinfo', (req, res) => {
+        req.oidc.fetchUserInfo().then(
+          (claims) => res.json(claims),
+          (error: Error) => res.json({ failed: error.name }),
+        );
+      });
+    },
+  });
+  return Object.assign(stage, { app });
+}
+
 /** A server on loopback with a handler of the test's. */
 export async function listen(
   handler: (req: IncomingMessage, res: ServerResponse) => void,
@@ -89,11 +123,12 @@ export async function listen(
   };
 }
 
-/** Sends exactly these bytes and reads the answer to its end. */
+/** Sends exactly these bytes, with `Connection: close` among them, and reads the answer to its end. */
 export async function sendRaw(app: TestApp, request: string): Promise<Answer> {
   const { hostname, port } = new URL(app.url);
   const socket = connect(Number(port), hostname);
-  socket.end(Buffer.from(request, 'latin1'));
+  // Not `end`: Node's server answers nobody who has closed their half.
+  socket.write(Buffer.from(request, 'latin1'));
   const chunks: Buffer[] = [];
   for await (const chunk of socket) chunks.push(chunk);
   const [head = '', ...body] = Buffer.concat(chunks).toString('latin1').split('\r\n\r\n');

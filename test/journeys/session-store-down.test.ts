@@ -221,6 +221,39 @@ describe('B35: a slow store', () => {
     expect(provider.tokenCalls).toHaveLength(1);
   });
 
+  test.each(['', 'force'])('B35: a commit that is late, and arrives: one grant (%s)', async (query) => {
+    const { app, provider, store } = await open();
+    const browser = await signedIn(app);
+    travel(3601);
+    provider.clearCalls();
+    // Its deadline is 150 ms, and what is tried again comes to it as late.
+    store.fault = { set: (sid) => ofCaches(200)(sid) };
+    expect(await silent(browser, app, query)).toMatchObject({
+      accessToken: provider.tokenCalls[0]?.answer?.access_token ?? expect.any(String),
+    });
+    store.fault = {};
+    expect(provider.tokenCalls).toHaveLength(1);
+    await expectAlive(browser, app);
+  });
+
+  test('B35: a process that stood still for longer than the deadlines does not blame the store', async () => {
+    const provider = await openProvider();
+    const store = countingStore();
+    const auth = { storeReadTimeoutMs: 30, storeWriteTimeoutMs: 30 };
+    const app = await openApp(provider, { store, auth });
+    const standStill = () => {
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+      return undefined;
+    };
+    const browser = openBrowser();
+    store.fault = { get: (sid) => (sid.startsWith('oidc.') ? standStill() : undefined), set: standStill };
+    await browser.login(app);
+    expect(await silent(browser, app)).toMatchObject({ source: 'cache' });
+    expect(await silent(browser, app, 'force')).toMatchObject({ source: 'provider' });
+    store.fault = {};
+    expect([provider.authorizations.length, provider.tokenCalls.length]).toEqual([1, 2]);
+  });
+
   test('B35: the challenge is stored before the redirect leaves, too', async () => {
     const { app, provider, browser } = await slow({ set: 300 });
     const page = await browser.navigate(`${app.url}/token`);

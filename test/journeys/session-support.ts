@@ -132,9 +132,20 @@ export function newestRefreshToken(provider: TestProvider): string {
   return answers.findLast((token) => typeof token === 'string') as string;
 }
 
-/** Tells when something has happened that no event reports. */
+/** Waits for something that no event reports. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await condition())) await new Promise(setImmediate);
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+  }, 5000);
+  try {
+    while (!(await condition())) {
+      if (isLate) throw new Error(`this did not happen: ${condition}`);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** An answer of the provider that is held back after the provider has acted. */

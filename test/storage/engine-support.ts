@@ -24,6 +24,7 @@ const NAMES: readonly (keyof Events)[] = [
   'responseLost',
   'leaseWaited',
   'leaseTakenOver',
+  'commitStored',
   'commitRefused',
   'commitRetried',
   'olderVersionSeen',

@@ -194,6 +194,7 @@ async function beginSession(
   setLoginState(req, { browser: transaction.browser, states, loops });
   try {
     await settings.afterLogin?.(req, { account: accountOf(handle.claims), claims });
+    await keepAsLong(context, req, handle);
     await saveSession(req, settings.storeWriteTimeoutMs);
   } catch (error) {
     // Without a session on the request express-session does not try to save it once more, which would sign in all
@@ -205,6 +206,16 @@ async function beginSession(
   }
   leaveSaved(req);
   if (isOther && earlier !== undefined) await endAccount(context, earlier);
+}
+
+/** `afterLogin` may have made the session longer than the tokens were stored for. */
+async function keepAsLong(
+  { records, settings }: Context,
+  req: Request,
+  handle: SessionHandle,
+): Promise<void> {
+  const session = { handle, sessionId: req.sessionID, sessionMs: sessionLengthMs(req) };
+  if (settings.afterLogin !== undefined) await records.renewIfNeeded(session, await records.load(handle));
 }
 
 /** What can't be removed now is out of reach all the same: no session names it any more. */
