@@ -50,10 +50,11 @@ export function warnAboutSession(req: Request, isProduction: boolean, logger: Lo
       "The session cookie is secure, and Express sees this request as insecure, so it is not set. Behind a proxy: app.set('trust proxy', 1).",
     );
   }
-  if (isRedisWithoutTimeout(req.sessionStore)) {
+  const redisProblem = redisClientProblem(req.sessionStore);
+  if (redisProblem !== undefined) {
     logger.warn(
-      'The Redis client of the session store has no socketTimeout: while Redis hangs, every request hangs with it. ' +
-        'Use createClient({ socket: { socketTimeout: 500 } }).',
+      `The Redis client of the session store ${redisProblem}. Use createClient({ pingInterval: 200, commandOptions: { timeout: 500 }, ` +
+        'socket: { socketTimeout: 500, reconnectStrategy: (retries) => Math.min(50 * 2 ** retries, 1000) } }).',
     );
   }
   if (isExpress4(req)) {
@@ -63,14 +64,28 @@ export function warnAboutSession(req: Request, isProduction: boolean, logger: Lo
   }
 }
 
-/** node-redis shows its options; express-session waits for the store before anything of ours runs. */
-function isRedisWithoutTimeout(store: object): boolean {
-  const { client } = store as { client?: { options?: { socket?: { socketTimeout?: unknown } } } };
-  return (
-    client?.options !== undefined &&
-    'sendCommand' in client &&
-    client.options.socket?.socketTimeout === undefined
-  );
+interface NodeRedisOptions {
+  readonly pingInterval?: number;
+  readonly socket?: { readonly socketTimeout?: number; readonly reconnectStrategy?: unknown };
+}
+
+/**
+ * node-redis shows its options; express-session waits for the store before anything of ours runs.
+ *
+ * `socketTimeout` counts idle time too, and by default the client does not come back after it
+ * (https://github.com/redis/node-redis/pull/2965).
+ */
+function redisClientProblem(store: object): string | undefined {
+  const { client } = store as { client?: { options?: NodeRedisOptions } };
+  if (client?.options === undefined || !('sendCommand' in client)) return undefined;
+  const { pingInterval, socket: { socketTimeout, reconnectStrategy } = {} } = client.options;
+  if (socketTimeout === undefined)
+    return 'has no socketTimeout: while Redis hangs, every request hangs with it';
+  if (reconnectStrategy === undefined)
+    return `ends for good after ${socketTimeout} ms without a command: it has a socketTimeout and no reconnectStrategy`;
+  if (pingInterval === undefined || pingInterval >= socketTimeout)
+    return `connects anew whenever it had no command for ${socketTimeout} ms: its pingInterval is not below its socketTimeout`;
+  return undefined;
 }
 
 function isExpress4(req: Request): boolean {

@@ -84,7 +84,7 @@ export class SimulatedProvider {
   async #fetch(actor: Actor, url: string, init: RequestInit): Promise<Response> {
     const parameters = new URLSearchParams(String(init.body));
     if (url === SERVER.revocation_endpoint) {
-      this.#valid.delete(String(parameters.get('token')));
+      this.#revoke(String(parameters.get('token')));
       return new Response('');
     }
     const refreshToken = String(parameters.get('refresh_token'));
@@ -104,6 +104,13 @@ export class SimulatedProvider {
     }
     const headers = { 'content-type': 'application/json' };
     return new Response(JSON.stringify(answer), { status: 'error' in answer ? 400 : 200, headers });
+  }
+
+  /** The whole grant, as providers do. */
+  #revoke(refreshToken: string): void {
+    if (!this.#valid.has(refreshToken)) return;
+    this.#valid.clear();
+    this.#forgiven.clear();
   }
 
   #answer(actor: Actor, refreshToken: string, scope: string): object {

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { type Answer, Browser } from '../support/browser.ts';
 import { type Fleet, type FleetOptions, removeBundle, startFleet } from '../support/fleet.ts';
 import { type StoreWatch, watchFiles, watchRedis } from '../support/fleet-watch.ts';
@@ -20,6 +20,10 @@ const LIFETIME = 600;
 
 /** The package's own: a lease, which its holder's heartbeat renews. */
 export const LEASE_MS = 3000;
+
+/** Outer deadlines, for a machine that does other things too. */
+const PATIENCE_MS = 30_000;
+jest.setTimeout(2 * PATIENCE_MS);
 
 const opened: { close(): unknown }[] = [];
 
@@ -221,7 +225,15 @@ export function barrier(): { passed: Promise<void>; open: () => void } {
   return { passed, open };
 }
 
-/** Waits for what no event reports; the test's own timeout is the deadline. */
+/** Waits for what no event reports. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await condition())) await delay(10);
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+  }, PATIENCE_MS);
+  while (!(await condition())) {
+    if (isLate) throw new Error(`this did not come true: ${condition}`);
+    await delay(10);
+  }
+  clearTimeout(timer);
 }

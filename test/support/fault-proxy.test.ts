@@ -63,7 +63,7 @@ test.each<[ProxyFault, string | RegExp, number]>([
 
 test('a black hole holds back until it is lifted', async () => {
   await proxy.set({ kind: 'blackhole' });
-  const arrived = proxy.whenRequest('GET /held');
+  const arrived = proxy.whenRequests(1, 'GET /held');
   const pending = outcome('/held');
   await arrived;
   expect(await Promise.race([pending, new Promise((resolve) => setTimeout(resolve, 50, 'held'))])).toBe(

@@ -30,7 +30,7 @@ interface Connection {
 export class FaultProxy {
   readonly #targetPort: number;
   readonly #connections = new Set<Connection>();
-  readonly #waiters = new Map<string, (() => void)[]>();
+  readonly #waiters = new Set<{ text: string; left: number; resolve: () => void }>();
   #server: Server | undefined;
   #port = 0;
   #fault: ProxyFault | undefined;
@@ -56,10 +56,10 @@ export class FaultProxy {
     else await this.start();
   }
 
-  /** Resolves when the next request with this text in it arrives. */
-  whenRequest(text: string): Promise<void> {
+  /** Resolves when so many more requests with this text in them have arrived. */
+  whenRequests(count: number, text: string): Promise<void> {
     return new Promise((resolve) => {
-      this.#waiters.set(text, [...(this.#waiters.get(text) ?? []), resolve]);
+      this.#waiters.add({ text, left: count, resolve });
     });
   }
 
@@ -107,10 +107,12 @@ export class FaultProxy {
 
   /** Whether this request is one of those that the fault is for. */
   #arm(connection: Connection, request: string): void {
-    for (const [text, waiting] of this.#waiters) {
-      if (!request.includes(text)) continue;
-      this.#waiters.delete(text);
-      for (const resolve of waiting) resolve();
+    for (const waiter of this.#waiters) {
+      if (!request.includes(waiter.text)) continue;
+      waiter.left -= 1;
+      if (waiter.left > 0) continue;
+      this.#waiters.delete(waiter);
+      waiter.resolve();
     }
     if (!this.#fault || connection.fault || this.#left === 0) return;
     if (!request.includes(this.#fault.matching ?? '')) return;

@@ -85,7 +85,7 @@ function redisOptions({ url, timeoutMs }: FleetStore & { kind: 'redis' }): Redis
     url,
     pingInterval: 200,
     commandOptions: { timeout: timeoutMs },
-    socket: { socketTimeout: timeoutMs, reconnectStrategy: (retries) => Math.min(50 * 2 ** retries, 500) },
+    socket: { socketTimeout: timeoutMs, reconnectStrategy: (retries) => Math.min(50 * 2 ** retries, 1000) },
   };
 }
 
