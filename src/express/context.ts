@@ -7,7 +7,10 @@ import type { AccessTokenMemory } from '../storage/access-token-memory.ts';
 import type { StoreBinding } from '../storage/store-binding.ts';
 import type { CodeAcquisition } from '../tokens/acquire-by-code.ts';
 import type { SilentAcquisition, TokenResult } from '../tokens/acquire-silent.ts';
-import type { Breaker } from '../tokens/breaker.ts';
+import type { AppAcquisition } from '../tokens/acquire-for-app.ts';
+import type { OnBehalfOfAcquisition } from '../tokens/acquire-on-behalf-of.ts';
+import type { ProviderGate } from '../tokens/provider-gate.ts';
+import type { Bearers } from './bearers.ts';
 import type { CacheRecords } from '../tokens/cache-records.ts';
 import type { Redemptions } from './redemptions.ts';
 import { getHandle, sessionLengthMs } from './session.ts';
@@ -22,8 +25,11 @@ export interface Shared {
   readonly urlCipher: Cipher;
   readonly clock: Clock;
   readonly memory: AccessTokenMemory<TokenResult>;
-  /** One provider, one breaker: whatever store the users' sessions are in. */
-  readonly breaker: Breaker;
+  /** One provider, one gate: whatever store the users' sessions are in. */
+  readonly gate: ProviderGate;
+  readonly appTokens: AppAcquisition;
+  readonly onBehalfOf: OnBehalfOfAcquisition;
+  readonly bearers: Bearers;
   /** Token requests that were read before, by their text. */
   readonly normalized: Map<string, NormalizedRequest>;
 }

@@ -24,7 +24,7 @@ export type GrantResult =
       readonly refreshToken: string | undefined;
     };
 
-interface GrantContext {
+export interface GrantContext {
   readonly connection: Connection;
   readonly signal: AbortSignal;
   readonly now: () => number;
@@ -81,7 +81,7 @@ export async function refreshTokens(context: GrantContext, refresh: Refresh): Pr
   );
 }
 
-function targetParameters({ resource, audience }: Target): URLSearchParams {
+export function targetParameters({ resource, audience }: Target): URLSearchParams {
   const parameters = new URLSearchParams();
   if (resource !== undefined) parameters.set('resource', resource);
   if (audience !== undefined) parameters.set('audience', audience);
@@ -92,7 +92,7 @@ interface Claims {
   claims(): object | undefined;
 }
 
-async function runGrant(
+export async function runGrant(
   context: GrantContext,
   subject: string | undefined,
   grant: () => Promise<Claims>,
