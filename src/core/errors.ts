@@ -188,7 +188,10 @@ export class StoreUnavailableError extends OidcTokensError {
 export class BearerTokenError extends OidcTokensError {
   readonly error: string | undefined;
 
-  constructor(message: string, init: { status: 400 | 401 | 403; error?: string; challenge: string; cause?: unknown }) {
+  constructor(
+    message: string,
+    init: { status: 400 | 401 | 403; error?: string; challenge: string; cause?: unknown },
+  ) {
     super(message, {
       code: 'ERR_OIDC_BEARER_TOKEN',
       status: init.status,

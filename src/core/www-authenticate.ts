@@ -25,7 +25,8 @@ export function parseWwwAuthenticate(header: string | null | undefined): AuthCha
     if (last && parameter) {
       const name = (parameter[1] as string).toLowerCase();
       // RFC 9110: a parameter occurs once; the first one counts.
-      if (!Object.hasOwn(last.parameters, name)) last.parameters[name] = parameter[2]?.replace(/\\(.)/g, '$1') ?? (parameter[3] as string);
+      if (!Object.hasOwn(last.parameters, name))
+        last.parameters[name] = parameter[2]?.replace(/\\(.)/g, '$1') ?? (parameter[3] as string);
       at = skip(SEPARATOR, text, at + parameter[0].length);
       continue;
     }
@@ -41,7 +42,10 @@ export function parseWwwAuthenticate(header: string | null | undefined): AuthCha
 }
 
 /** Builds one challenge; values are quoted, what a quoted string cannot hold is left out. */
-export function formatChallenge(scheme: string, parameters: Readonly<Record<string, string | undefined>>): string {
+export function formatChallenge(
+  scheme: string,
+  parameters: Readonly<Record<string, string | undefined>>,
+): string {
   const parts = Object.entries(parameters)
     .filter((entry): entry is [string, string] => entry[1] !== undefined)
     .map(([name, value]) => `${name}="${value.replace(/[^\x20-\x7e]/g, ' ').replace(/["\\]/g, '\\$&')}"`);

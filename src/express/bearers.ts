@@ -25,14 +25,18 @@ export class Bearers {
     const settings = issuer === undefined ? this.#settings : { ...this.#settings, issuer };
     const known = this.#validations.get(settings.issuer.href);
     if (known !== undefined) return known;
-    if (this.#validations.size >= MAX_ISSUERS) throw new TypeError(`requiresBearer() takes at most ${MAX_ISSUERS} issuers in one app`);
+    if (this.#validations.size >= MAX_ISSUERS)
+      throw new TypeError(`requiresBearer() takes at most ${MAX_ISSUERS} issuers in one app`);
     const validation = this.#validation(new Provider(settings, this.#clock, settings.logger));
     this.#validations.set(settings.issuer.href, validation);
     return validation;
   }
 
   #validation(provider: Provider): BearerValidation {
-    const caches = { verified: boundedCache<never>(MAX_VERIFIED), proofs: boundedCache<{ until: number }>(MAX_PROOFS) };
+    const caches = {
+      verified: boundedCache<never>(MAX_VERIFIED),
+      proofs: boundedCache<{ until: number }>(MAX_PROOFS),
+    };
     return new BearerValidation({ provider, clock: this.#clock, ...caches });
   }
 }

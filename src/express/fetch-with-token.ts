@@ -1,11 +1,11 @@
 import { InteractionRequiredError } from '../core/errors.ts';
-import type { Settings } from './settings.ts';
-import { isSecureUrl } from '../protocol/fetch.ts';
-import { normalizeRequest, type NormalizedRequest } from '../core/token-request.ts';
 import { scopeSet } from '../core/scopes.ts';
+import { type NormalizedRequest, normalizeRequest } from '../core/token-request.ts';
 import { parseWwwAuthenticate } from '../core/www-authenticate.ts';
+import { isSecureUrl } from '../protocol/fetch.ts';
 import type { TokenResult } from '../tokens/acquire-silent.ts';
 import type { TokenRequestInput } from './request-surface.ts';
+import type { Settings } from './settings.ts';
 
 /** How `fetchWithToken` gets tokens: silently, and how it tells the user's browser that only the user can help. */
 export interface TokenSource {
@@ -55,19 +55,27 @@ async function withChallenge(source: TokenSource, acquire: () => Promise<TokenRe
 function parseTarget(settings: Settings, target: string | URL): URL {
   if (!URL.canParse(String(target))) throw new TypeError('fetchWithToken() takes an absolute URL');
   const url = new URL(target);
-  if (!settings.allowInsecureRequests && !isSecureUrl(url)) throw new TypeError(`fetchWithToken() sends no token over plain http to ${url.host}`);
+  if (!settings.allowInsecureRequests && !isSecureUrl(url))
+    throw new TypeError(`fetchWithToken() sends no token over plain http to ${url.host}`);
   return url;
 }
 
 /** The request that was given, or the resource whose URL this is. A token never goes to another resource's origin. */
 function requestFor(settings: Settings, url: URL, input: TokenRequestInput | undefined): NormalizedRequest {
   const { requestDefaults, resourceUrls } = settings;
-  const name = input === undefined ? Object.keys(resourceUrls).find((candidate) => isBelow(url, resourceUrls[candidate])) : input;
+  const name =
+    input === undefined
+      ? Object.keys(resourceUrls).find((candidate) => isBelow(url, resourceUrls[candidate]))
+      : input;
   if (typeof name === 'string' && resourceUrls[name] !== undefined && !isBelow(url, resourceUrls[name])) {
-    throw new TypeError(`The resource ${name} is at ${resourceUrls[name].href}: its token is not sent to ${url.origin}`);
+    throw new TypeError(
+      `The resource ${name} is at ${resourceUrls[name].href}: its token is not sent to ${url.origin}`,
+    );
   }
   if (name === undefined) {
-    throw new TypeError(`No resource in auth({ resources }) has a url that ${url.origin} belongs to: add one, or pass a token request`);
+    throw new TypeError(
+      `No resource in auth({ resources }) has a url that ${url.origin} belongs to: add one, or pass a token request`,
+    );
   }
   return normalizeRequest(name, requestDefaults);
 }
@@ -87,11 +95,18 @@ function send(settings: Settings, url: URL, init: RequestInit, token: TokenResul
 
 /** A stream is gone after the first call. */
 function isRepeatable(body: RequestInit['body']): boolean {
-  return !(body instanceof ReadableStream) && !(typeof body === 'object' && body !== null && Symbol.asyncIterator in body);
+  return (
+    !(body instanceof ReadableStream) &&
+    !(typeof body === 'object' && body !== null && Symbol.asyncIterator in body)
+  );
 }
 
 /** What to ask for instead, by the words of the API's refusal (RFC 6750 §3.1, RFC 9470 §3, claims challenges). */
-function betterRequest(answer: Response, request: NormalizedRequest, token: TokenResult): { kind: 'better' | 'rejected'; request: NormalizedRequest } | undefined {
+function betterRequest(
+  answer: Response,
+  request: NormalizedRequest,
+  token: TokenResult,
+): { kind: 'better' | 'rejected'; request: NormalizedRequest } | undefined {
   if (answer.status !== 401 && answer.status !== 403) return undefined;
   const challenges = parseWwwAuthenticate(answer.headers.get('www-authenticate'));
   const { parameters = {} } = challenges.find(({ scheme }) => scheme.toLowerCase() === 'bearer') ?? {};
@@ -102,7 +117,10 @@ function betterRequest(answer: Response, request: NormalizedRequest, token: Toke
     return { kind: 'better', request: { ...request, acrValues: parameters.acr_values, maxAge } };
   }
   if (parameters.error === 'insufficient_scope' && parameters.scope !== undefined) {
-    const scopes = scopeSet([...request.scopes, ...parameters.scope.split(' ').filter((scope) => scope !== '')]);
+    const scopes = scopeSet([
+      ...request.scopes,
+      ...parameters.scope.split(' ').filter((scope) => scope !== ''),
+    ]);
     return { kind: 'better', request: withScopes(request, scopes) };
   }
   if (answer.status !== 401) return undefined;
@@ -111,7 +129,10 @@ function betterRequest(answer: Response, request: NormalizedRequest, token: Toke
 
 function withScopes(request: NormalizedRequest, scopes: readonly string[]): NormalizedRequest {
   const { resource, audience } = request;
-  const target = { ...(resource === undefined ? {} : { resource }), ...(audience === undefined ? {} : { audience }) };
+  const target = {
+    ...(resource === undefined ? {} : { resource }),
+    ...(audience === undefined ? {} : { audience }),
+  };
   return normalizeRequest({ scopes, ...target }, { scopes: [], target: {}, resources: {} });
 }
 
@@ -121,7 +142,8 @@ function readClaims(value: string | undefined): string | undefined {
   for (const text of [value, Buffer.from(value, 'base64url').toString('utf8')]) {
     try {
       const parsed: unknown = JSON.parse(text);
-      if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed)) return JSON.stringify(parsed);
+      if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed))
+        return JSON.stringify(parsed);
     } catch {
       // Not in this form; the other one is tried.
     }

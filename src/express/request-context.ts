@@ -20,14 +20,18 @@ export function contextOf(req: Request): Context {
   const context = contexts.get(req);
   if (context !== undefined) return context;
   sharedOf(req);
-  throw new ConfigurationError('This needs a session, and auth({ session: false }) keeps none: use requiresBearer() in a web API.');
+  throw new ConfigurationError(
+    'This needs a session, and auth({ session: false }) keeps none: use requiresBearer() in a web API.',
+  );
 }
 
 /** @throws {ConfigurationError} when `auth()` did not see this request. */
 export function sharedOf(req: Request): Shared {
   const own = shared.get(req);
   if (own === undefined) {
-    throw new ConfigurationError('auth() did not see this request: mount it before the routes, as in app.use(auth()).');
+    throw new ConfigurationError(
+      'auth() did not see this request: mount it before the routes, as in app.use(auth()).',
+    );
   }
   return own;
 }

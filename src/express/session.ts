@@ -67,9 +67,13 @@ export function setLoginState(req: Request, state: LoginState): void {
 
 /** How long the session lives from its last use. */
 export function sessionLengthMs(req: Request): number {
-  const { originalMaxAge } = req.session.cookie;
+  return sessionLengthOf(req.session.cookie.originalMaxAge, req.sessionStore);
+}
+
+/** The cookie's length, else what the store keeps records for, else a day. */
+export function sessionLengthOf(originalMaxAge: unknown, store: Store): number {
   if (typeof originalMaxAge === 'number' && originalMaxAge > 0) return originalMaxAge;
-  const ttl = (req.sessionStore as { ttl?: unknown }).ttl;
+  const ttl = (store as { ttl?: unknown }).ttl;
   return typeof ttl === 'number' && ttl > 0 ? ttl * 1000 : DAY_MS;
 }
 
@@ -129,7 +133,7 @@ export function leaveSaved(req: Request): void {
   });
 }
 
-function storeCall(
+export function storeCall(
   what: string,
   deadlineMs: number,
   start: (done: (error?: unknown) => void) => void,

@@ -2,6 +2,7 @@ import { ConfigurationError } from '../core/errors.ts';
 import type { Logger } from '../core/ports.ts';
 import { parseScopes, type ScopeSet, withoutOpenIdScopes } from '../core/scopes.ts';
 import type { RequestDefaults } from '../core/token-request.ts';
+import type { OnBehalfOfGrant } from '../protocol/app-grants.ts';
 import type { AuthorizationParams } from '../protocol/authorization-request.ts';
 import type { ClientAuthFunction, ClientAuthMethod, ClientPrivateKey } from '../protocol/client-auth.ts';
 import { type Fetch, isSecureUrl } from '../protocol/fetch.ts';
@@ -24,7 +25,12 @@ import {
 } from './option-values.ts';
 import type { AuthOptions, RouteOptions } from './options.ts';
 import { parseTokenStore } from './redis-option.ts';
-import { ownTarget, parseAuthorizationParams, parseResources } from './resource-options.ts';
+import {
+  ownTarget,
+  parseAuthorizationParams,
+  parseResources,
+  parseResourceUrls,
+} from './resource-options.ts';
 
 /** The total form of the options. */
 export interface Settings {
@@ -40,6 +46,9 @@ export interface Settings {
   readonly scopes: ScopeSet;
   readonly resources: readonly string[];
   readonly requestDefaults: RequestDefaults;
+  readonly resourceUrls: Readonly<Record<string, URL>>;
+  readonly hasSessions: boolean;
+  readonly onBehalfOfGrant: OnBehalfOfGrant;
   readonly routes: {
     readonly login: string | false;
     readonly callback: string;
@@ -79,6 +88,8 @@ const NAMES = [
   'resources',
   'clientAuth',
   'clientPrivateKey',
+  'session',
+  'onBehalfOfGrant',
   'routes',
   'responseMode',
   'pushedAuthorizationRequests',
@@ -127,7 +138,8 @@ export function parseOptions(options: AuthOptions = {}, env: NodeJS.ProcessEnv =
   );
   const clientId = required(options, env, 'clientId', ['clientID'], ['OIDC_CLIENT_ID', 'CLIENT_ID']);
   const clientSecret = takeText(options, env, ['clientSecret'], ['OIDC_CLIENT_SECRET', 'CLIENT_SECRET']);
-  const base = required(options, env, 'baseUrl', ['baseURL'], ['OIDC_BASE_URL', 'BASE_URL']);
+  const hasSessions = choice(options.session, [false], 'session') !== false;
+  const base = parseBase(options, env, hasSessions);
   const baseUrl = parseUrl(base, 'baseUrl (OIDC_BASE_URL)');
   const routes = parseRoutes(options.routes);
   const authorizationParams = parseAuthorizationParams(options.authorizationParams);
@@ -153,6 +165,10 @@ export function parseOptions(options: AuthOptions = {}, env: NodeJS.ProcessEnv =
       target: ownTarget(ownResources, authorizationParams),
       resources,
     },
+    resourceUrls: parseResourceUrls(options.resources),
+    hasSessions,
+    onBehalfOfGrant:
+      choice(options.onBehalfOfGrant, ['auto', 'token_exchange', 'jwt_bearer'], 'onBehalfOfGrant') ?? 'auto',
     routes,
     responseMode: choice(options.responseMode, ['query', 'form_post'], 'responseMode') ?? 'query',
     pushedAuthorizationRequests:
@@ -163,7 +179,7 @@ export function parseOptions(options: AuthOptions = {}, env: NodeJS.ProcessEnv =
       ) ?? 'auto',
     idTokenSigningAlg: parseSigningAlg(options.idTokenSigningAlg ?? 'RS256'),
     authorizationParams,
-    encryptionKeys: parseEncryption(options, env, isProduction),
+    encryptionKeys: parseEncryption(options, env, isProduction && hasSessions),
     isProduction,
     callerTimeoutMs: milliseconds(options.callerTimeoutMs, 'callerTimeoutMs') ?? 6000,
     grantTimeoutMs: milliseconds(options.grantTimeoutMs, 'grantTimeoutMs') ?? 25_000,
@@ -179,6 +195,16 @@ export function parseOptions(options: AuthOptions = {}, env: NodeJS.ProcessEnv =
     logger: options.logger === undefined ? consoleLogger : parseLogger(options.logger),
     allowInsecureRequests,
   });
+}
+
+/** An API without sessions sends nobody anywhere: it needs its URL only to check DPoP proofs. */
+function parseBase(options: AuthOptions, env: NodeJS.ProcessEnv, hasSessions: boolean): string {
+  const names = [
+    ['baseUrl', 'baseURL'],
+    ['OIDC_BASE_URL', 'BASE_URL'],
+  ] as const;
+  if (!hasSessions) return takeText(options, env, ...names) ?? 'http://localhost';
+  return required(options, env, 'baseUrl', ['baseURL'], ['OIDC_BASE_URL', 'BASE_URL']);
 }
 
 function required(

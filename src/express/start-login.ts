@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Request } from 'express';
-import { LoginError } from '../core/errors.ts';
+import { ClaimMismatchError, LoginError } from '../core/errors.ts';
 import { scopeSet } from '../core/scopes.ts';
 import { allGrantedScopes, allResources } from '../core/token-cache.ts';
 import type { NormalizedRequest } from '../core/token-request.ts';
@@ -8,6 +8,8 @@ import {
   addPending,
   encodeTransaction,
   isLoop,
+  type LoopCount,
+  MAX_LOOP_COUNT,
   newState,
   TRANSACTION_SECONDS,
   type Transaction,
@@ -47,7 +49,7 @@ export async function startLogin(context: Context, req: Request, login: LoginSta
   const { settings, provider, binding, cipher, clock } = context;
   const state = loginState(req);
   const loopKey = login.kind === 'challenge' ? loopKeyOf(login) : undefined;
-  if (loopKey !== undefined && isLoop(state.loops, loopKey, clock.now())) throw loopError(login);
+  if (loopKey !== undefined) stopLoop(login, state.loops, loopKey, clock.now());
   const connection = await provider.connect();
   const asked = await askedFor(context, req, login);
   const secrets = newAuthorizationSecrets();
@@ -126,6 +128,16 @@ function loopKeyOf({ request = {}, returnTo }: LoginStart): string {
   const { scopes = [], resource, audience, claims, acrValues, maxAge } = request;
   const parts = JSON.stringify([scopes, resource, audience, claims, acrValues, maxAge, returnTo]);
   return createHash('sha256').update(parts).digest('base64url').slice(0, 22);
+}
+
+/** The same challenge again right after its login: a level that did not come the first time will not come the third. */
+function stopLoop(login: LoginStart, loops: readonly LoopCount[], loopKey: string, now: number): void {
+  const isStepUp = login.request?.acrValues !== undefined || login.request?.maxAge !== undefined;
+  if (!isLoop(loops, loopKey, now, isStepUp ? 1 : MAX_LOOP_COUNT)) return;
+  if (!isStepUp) throw loopError(login);
+  throw new ClaimMismatchError(
+    'The provider did not deliver the sign-in that this route asks for (acr, max_age). Check what it supports and what this client may ask.',
+  );
 }
 
 function loopError({ request }: LoginStart): LoginError {

@@ -1,4 +1,11 @@
-import { calculateJwkThumbprint, compactVerify, decodeJwt, decodeProtectedHeader, EmbeddedJWK, type JWK } from 'jose';
+import {
+  calculateJwkThumbprint,
+  compactVerify,
+  decodeJwt,
+  decodeProtectedHeader,
+  EmbeddedJWK,
+  type JWK,
+} from 'jose';
 import { tokenIntrospection } from 'openid-client';
 import { isAccessTokenType } from '../core/bearer-token.ts';
 import { ASYMMETRIC_ALGORITHMS, InvalidJwtError } from './jwt.ts';
@@ -15,7 +22,10 @@ export function isJwt(token: string): boolean {
  * @throws {InvalidJwtError} when it is not to be believed.
  * @throws {KeysUnavailableError} when the provider's keys cannot be had.
  */
-export async function verifyAccessToken({ keys }: Connection, token: string): Promise<Record<string, unknown>> {
+export async function verifyAccessToken(
+  { keys }: Connection,
+  token: string,
+): Promise<Record<string, unknown>> {
   let typ: unknown;
   try {
     typ = decodeProtectedHeader(token).typ;
@@ -36,7 +46,10 @@ function claimsOf(token: string): Record<string, unknown> {
 }
 
 /** Asks the provider about an opaque token (RFC 7662). Undefined: it is not active. */
-export async function introspect({ config }: Connection, token: string): Promise<Record<string, unknown> | undefined> {
+export async function introspect(
+  { config }: Connection,
+  token: string,
+): Promise<Record<string, unknown> | undefined> {
   const answer = await tokenIntrospection(config, token, { token_type_hint: 'access_token' });
   return answer.active === true ? { ...answer } : undefined;
 }
@@ -54,12 +67,17 @@ export interface DpopProof {
  */
 export async function verifyDpopProof(proof: string): Promise<DpopProof> {
   try {
-    const { protectedHeader } = await compactVerify(proof, EmbeddedJWK, { algorithms: [...ASYMMETRIC_ALGORITHMS] });
-    if (protectedHeader.typ !== 'dpop+jwt') throw new InvalidJwtError('The DPoP proof is a JWT of another kind');
+    const { protectedHeader } = await compactVerify(proof, EmbeddedJWK, {
+      algorithms: [...ASYMMETRIC_ALGORITHMS],
+    });
+    if (protectedHeader.typ !== 'dpop+jwt')
+      throw new InvalidJwtError('The DPoP proof is a JWT of another kind');
     const jwk = protectedHeader.jwk as JWK;
     if (jwk.d !== undefined) throw new InvalidJwtError('The DPoP proof shows a private key');
     return { thumbprint: await calculateJwkThumbprint(jwk), claims: decodeJwt(proof) };
   } catch (cause) {
-    throw cause instanceof InvalidJwtError ? cause : new InvalidJwtError('The DPoP proof cannot be verified', cause);
+    throw cause instanceof InvalidJwtError
+      ? cause
+      : new InvalidJwtError('The DPoP proof cannot be verified', cause);
   }
 }

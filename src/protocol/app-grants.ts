@@ -25,7 +25,11 @@ export type OnBehalfOfGrant = 'auto' | 'token_exchange' | 'jwt_bearer';
  */
 export async function onBehalfOf(
   context: GrantContext,
-  asked: Asked & { readonly assertion: string; readonly grant: OnBehalfOfGrant; readonly claims: string | undefined },
+  asked: Asked & {
+    readonly assertion: string;
+    readonly grant: OnBehalfOfGrant;
+    readonly claims: string | undefined;
+  },
 ): Promise<GrantResult> {
   const parameters = parametersOf(asked);
   if (asked.claims !== undefined) parameters.set('claims', asked.claims);
@@ -37,7 +41,9 @@ export async function onBehalfOf(
     parameters.set('assertion', asked.assertion);
     parameters.set('requested_token_use', 'on_behalf_of');
   }
-  return runGrant(context, undefined, () => genericGrantRequest(context.connection.config, grantType, parameters));
+  return runGrant(context, undefined, () =>
+    genericGrantRequest(context.connection.config, grantType, parameters),
+  );
 }
 
 /** `auto`: what discovery offers, token exchange first. */

@@ -1,4 +1,4 @@
-import { ConfigurationError, safeText, ScopeNotGrantedError } from '../core/errors.ts';
+import { ConfigurationError, ScopeNotGrantedError, safeText } from '../core/errors.ts';
 import type { Cipher, SharedValues } from '../core/ports.ts';
 import type { CachedToken } from '../core/token-cache.ts';
 import { classifyFailure } from '../core/token-endpoint-outcome.ts';
@@ -62,7 +62,11 @@ export class AppAcquisition {
         return text === undefined ? undefined : (JSON.parse(text) as CachedToken);
       },
       write: (token: CachedToken) =>
-        shared.write(name, cipher.seal(JSON.stringify(token), name, 'app token'), (token.expiresAt - clock.now()) * 1000),
+        shared.write(
+          name,
+          cipher.seal(JSON.stringify(token), name, 'app token'),
+          (token.expiresAt - clock.now()) * 1000,
+        ),
     };
   }
 }
@@ -72,7 +76,9 @@ function appFailure(result: GrantResult & { ok: false }, request: NormalizedRequ
   if (outcome.kind === 'scope_refused') return new ScopeNotGrantedError(request.scopes);
   if (outcome.kind === 'interaction' || outcome.kind === 'rejected') {
     const error = safeText(result.failure.error ?? outcome.kind, 80);
-    return new ConfigurationError(`The provider issues no app token to this client (${error}). Check its grant types and scopes at the provider.`);
+    return new ConfigurationError(
+      `The provider issues no app token to this client (${error}). Check its grant types and scopes at the provider.`,
+    );
   }
   return failureError(outcome);
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { BearerTokenError, safeText, ScopeNotGrantedError } from '../core/errors.ts';
+import { BearerTokenError, ScopeNotGrantedError, safeText } from '../core/errors.ts';
 import { classifyFailure } from '../core/token-endpoint-outcome.ts';
 import type { NormalizedRequest } from '../core/token-request.ts';
 import { formatChallenge } from '../core/www-authenticate.ts';
@@ -33,7 +33,14 @@ export class OnBehalfOfAcquisition {
   acquire(assertion: Assertion, request: NormalizedRequest): Promise<Acquired> {
     const { grant } = this.#parts;
     const { resource, audience, claims } = request;
-    const asked = { scope: request.scopes.join(' '), resource, audience, claims, assertion: assertion.token, grant };
+    const asked = {
+      scope: request.scopes.join(' '),
+      resource,
+      audience,
+      claims,
+      assertion: assertion.token,
+      grant,
+    };
     const incoming = createHash('sha256').update(assertion.token).digest('base64url');
     return this.#tokens.acquire({
       key: `${incoming} ${request.key}`,

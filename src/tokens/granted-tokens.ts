@@ -59,7 +59,10 @@ export class GrantedTokens {
     if (own !== undefined) return { token: own, source: 'cache' };
     const skips = request.forceRefresh || request.claims !== undefined;
     const known = cache.get(key) ?? (await grantable.shared?.read().catch(() => undefined));
-    const usable = known !== undefined && known.accessToken !== request.rejected && clock.now() < known.expiresAt ? known : undefined;
+    const usable =
+      known !== undefined && known.accessToken !== request.rejected && clock.now() < known.expiresAt
+        ? known
+        : undefined;
     if (usable !== undefined && !skips && clock.now() < hardExpiry(usable)) {
       cache.set(key, usable);
       if (clock.now() >= usable.refreshAt) this.#renewInBackground(grantable);
@@ -77,12 +80,22 @@ export class GrantedTokens {
     const { request } = grantable;
     try {
       const token = await within(this.#fly(grantable), this.#parts.settings.callerTimeoutMs);
-      if (isTimedOut(token)) throw new ProviderUnavailableError('The provider takes too long to issue the token.');
-      const reason = request.claims !== undefined ? 'claims' : request.forceRefresh || request.rejected !== undefined ? 'forced' : fallback ? 'expired' : 'no_cached_token';
+      if (isTimedOut(token))
+        throw new ProviderUnavailableError('The provider takes too long to issue the token.');
+      const reason =
+        request.claims !== undefined
+          ? 'claims'
+          : request.forceRefresh || request.rejected !== undefined
+            ? 'forced'
+            : fallback
+              ? 'expired'
+              : 'no_cached_token';
       return { token, source: 'provider', reason };
     } catch (error) {
       if (fallback === undefined || !(error instanceof ProviderUnavailableError)) throw error;
-      this.#parts.logger.warn('A token about to expire is served, because the provider gave no other', { error: error.name });
+      this.#parts.logger.warn('A token about to expire is served, because the provider gave no other', {
+        error: error.name,
+      });
       return { token: fallback, source: 'cache' };
     }
   }
@@ -101,7 +114,8 @@ export class GrantedTokens {
     const { forceRefresh, claims = '', rejected = '' } = grantable.request;
     const flight = JSON.stringify([grantable.key, forceRefresh, claims, rejected]);
     return this.#flights.join(flight, () => {
-      if (this.#isClosing) return Promise.reject(new ProviderUnavailableError('This process is shutting down.', 1));
+      if (this.#isClosing)
+        return Promise.reject(new ProviderUnavailableError('This process is shutting down.', 1));
       return this.#grant(grantable);
     });
   }
@@ -113,7 +127,11 @@ export class GrantedTokens {
     if (!result.ok) throw grantable.failure(result);
     const asked = { scopes: request.scopes, askedFor: [request.scopes], target: request };
     const token = cachedToken(result.answer, asked, clock.now(), random(), settings.defaultLifetime);
-    const bounded = { ...token, expiresAt: Math.min(token.expiresAt, notAfter), refreshAt: Math.min(token.refreshAt, notAfter) };
+    const bounded = {
+      ...token,
+      expiresAt: Math.min(token.expiresAt, notAfter),
+      refreshAt: Math.min(token.refreshAt, notAfter),
+    };
     cache.set(key, bounded);
     await grantable.shared?.write(bounded).catch(() => undefined);
     return bounded;

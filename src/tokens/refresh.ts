@@ -15,11 +15,7 @@ import {
   rotateRefreshToken,
   type TokenCache,
 } from '../core/token-cache.ts';
-import {
-  classifyFailure,
-  type Outcome,
-  type TokenEndpointFailure,
-} from '../core/token-endpoint-outcome.ts';
+import { classifyFailure, type Outcome, type TokenEndpointFailure } from '../core/token-endpoint-outcome.ts';
 import type { NormalizedRequest } from '../core/token-request.ts';
 import { type GrantResult, refreshTokens, revokeRefreshToken } from '../protocol/grants.ts';
 import type { Provider } from '../protocol/provider.ts';
@@ -196,7 +192,11 @@ export class Refresher {
     if (outcome.kind === 'ambiguous') events.responseLost({});
   }
 
-  async #askProvider(session: SignedIn, request: NormalizedRequest, { refreshToken, reason }: RefreshStep): Promise<GrantResult> {
+  async #askProvider(
+    session: SignedIn,
+    request: NormalizedRequest,
+    { refreshToken, reason }: RefreshStep,
+  ): Promise<GrantResult> {
     const refresh = {
       refreshToken: refreshToken.token,
       scope: scopeParameter(request, refreshToken),

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { bindingOf, type BearerDemands, type BearerRefusal, refuseClaims } from '../core/bearer-token.ts';
+import { type BearerDemands, type BearerRefusal, bindingOf, refuseClaims } from '../core/bearer-token.ts';
 import { ProviderUnavailableError } from '../core/errors.ts';
 import type { BoundedCache, Clock } from '../core/ports.ts';
 import { introspect, isJwt, verifyAccessToken, verifyDpopProof } from '../protocol/access-token.ts';
@@ -59,7 +59,11 @@ export class BearerValidation {
       return refusal === undefined ? { claims } : { refusal };
     } catch (error) {
       if (error instanceof InvalidJwtError) return { refusal: refused(error.message) };
-      throw new ProviderUnavailableError('The provider cannot be asked about this access token.', undefined, error);
+      throw new ProviderUnavailableError(
+        'The provider cannot be asked about this access token.',
+        undefined,
+        error,
+      );
     }
   }
 
@@ -68,7 +72,9 @@ export class BearerValidation {
     const known = verified.get(token);
     if (known !== undefined && clock.now() < known.until) return known.claims;
     const isSelfContained = isJwt(token);
-    const claims = isSelfContained ? await verifyAccessToken(connection, token) : await this.#introspect(connection, token);
+    const claims = isSelfContained
+      ? await verifyAccessToken(connection, token)
+      : await this.#introspect(connection, token);
     const seconds = isSelfContained ? VERIFIED_SECONDS : INTROSPECTED_SECONDS;
     verified.set(token, { claims: Object.freeze(claims), until: clock.now() + seconds });
     return claims;
@@ -84,23 +90,31 @@ export class BearerValidation {
   }
 
   /** A token that is bound to a key is no good without the proof that the caller has it. */
-  async #refuseBinding(call: BearerCall, claims: Readonly<Record<string, unknown>>): Promise<BearerRefusal | undefined> {
+  async #refuseBinding(
+    call: BearerCall,
+    claims: Readonly<Record<string, unknown>>,
+  ): Promise<BearerRefusal | undefined> {
     const binding = bindingOf(claims);
-    if (binding.kind === 'none') return call.scheme === 'dpop' ? refused('It is not bound to a DPoP key') : undefined;
+    if (binding.kind === 'none')
+      return call.scheme === 'dpop' ? refused('It is not bound to a DPoP key') : undefined;
     if (binding.kind === 'other') return refused('It is bound in a way that this API cannot check');
-    if (call.scheme !== 'dpop' || call.dpopProof === undefined) return refused('It is bound to a DPoP key and came without its proof');
+    if (call.scheme !== 'dpop' || call.dpopProof === undefined)
+      return refused('It is bound to a DPoP key and came without its proof');
     const proof = await verifyDpopProof(call.dpopProof);
     const { htm, htu, ath, iat, jti } = proof.claims;
     if (proof.thumbprint !== binding.thumbprint) return refused('The DPoP proof is by another key');
-    if (htm !== call.method || withoutQuery(htu) !== call.url) return refused('The DPoP proof is for another request');
-    if (ath !== createHash('sha256').update(call.token).digest('base64url')) return refused('The DPoP proof is for another token');
+    if (htm !== call.method || withoutQuery(htu) !== call.url)
+      return refused('The DPoP proof is for another request');
+    if (ath !== createHash('sha256').update(call.token).digest('base64url'))
+      return refused('The DPoP proof is for another token');
     return this.#refuseProofTime(iat, jti);
   }
 
   #refuseProofTime(iat: unknown, jti: unknown): BearerRefusal | undefined {
     const { clock, proofs } = this.#parts;
     const now = clock.now();
-    if (typeof iat !== 'number' || Math.abs(now - iat) > PROOF_SECONDS) return refused('The DPoP proof is not recent');
+    if (typeof iat !== 'number' || Math.abs(now - iat) > PROOF_SECONDS)
+      return refused('The DPoP proof is not recent');
     if (typeof jti !== 'string' || jti === '' || jti.length > 256) return refused('The DPoP proof has no id');
     if ((proofs.get(jti)?.until ?? 0) > now) return refused('The DPoP proof was used already');
     proofs.set(jti, { until: now + 2 * PROOF_SECONDS });

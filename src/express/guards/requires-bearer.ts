@@ -6,8 +6,8 @@ import { parseAcrValues, parseMaxAge } from '../../core/token-request.ts';
 import { formatChallenge } from '../../core/www-authenticate.ts';
 import type { BearerCall } from '../../tokens/validate-bearer.ts';
 import { knownFields, parseUrl } from '../option-values.ts';
-import { sharedOf } from '../request-context.ts';
 import { publicUrl } from '../public-url.ts';
+import { sharedOf } from '../request-context.ts';
 import { checkHandler, guardHandler } from './decorate.ts';
 
 /** What an API demands of the access token that it is called with. */
@@ -94,7 +94,10 @@ function parseBearerOptions(options: BearerOptions) {
 function readCall(req: Request, baseUrl: URL): BearerCall {
   const credentials = parseAuthorization(req.headers.authorization);
   if (credentials === undefined) {
-    throw new BearerTokenError('This API needs an access token: Authorization: Bearer <token>.', { status: 401, challenge: 'Bearer' });
+    throw new BearerTokenError('This API needs an access token: Authorization: Bearer <token>.', {
+      status: 401,
+      challenge: 'Bearer',
+    });
   }
   if (credentials === 'malformed') {
     const description = 'The Authorization header is malformed';
@@ -110,7 +113,11 @@ function readCall(req: Request, baseUrl: URL): BearerCall {
   };
 }
 
-function refusal(refused: { status: 400 | 401 | 403; error: string; description: string }, demands: BearerDemands, scheme: BearerCall['scheme']): BearerTokenError {
+function refusal(
+  refused: { status: 400 | 401 | 403; error: string; description: string },
+  demands: BearerDemands,
+  scheme: BearerCall['scheme'],
+): BearerTokenError {
   const isScope = refused.error === 'insufficient_scope' && demands.scopes.length > 0;
   const isLevel = refused.error === 'insufficient_user_authentication';
   const challenge = formatChallenge(scheme === 'dpop' ? 'DPoP' : 'Bearer', {
@@ -120,7 +127,11 @@ function refusal(refused: { status: 400 | 401 | 403; error: string; description:
     acr_values: isLevel ? demands.acrValues : undefined,
     max_age: isLevel && demands.maxAge !== undefined ? String(demands.maxAge) : undefined,
   });
-  return new BearerTokenError(`The access token is refused: ${refused.description}.`, { status: refused.status, error: refused.error, challenge });
+  return new BearerTokenError(`The access token is refused: ${refused.description}.`, {
+    status: refused.status,
+    error: refused.error,
+    challenge,
+  });
 }
 
 function bearerOf(token: string, claims: Readonly<Record<string, unknown>>): Bearer {
