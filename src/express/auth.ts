@@ -153,14 +153,16 @@ function makeShared(settings: Settings, clock: Clock): Shared {
   };
 }
 
-function makeCipher({ encryptionKeys, logger }: Settings): Cipher {
+function makeCipher({ encryptionKeys, hasSessions, logger }: Settings): Cipher {
   if (encryptionKeys === undefined) return new PlainCipher();
   if (encryptionKeys.length > 0) return new KeyRingCipher(encryptionKeys);
+  const own = new KeyRingCipher([{ kid: 'process', key: randomBytes(32) }]);
+  if (!hasSessions) return own;
   logger.warn(
     'No OIDC_ENCRYPTION_KEYS: tokens are encrypted with a key of this process, so users sign in again after a restart. Make a key with ' +
       `node -e "console.log('k1:' + require('crypto').randomBytes(32).toString('base64'))"`,
   );
-  return new KeyRingCipher([{ kid: 'process', key: randomBytes(32) }]);
+  return own;
 }
 
 /**
