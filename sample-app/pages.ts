@@ -19,7 +19,7 @@ const places = [
   ['/calendar', 'Calendar'],
 ] as const;
 
-function page(title: string, visitor: Visitor, address: string, body: Content): string {
+export function page(title: string, visitor: Visitor, address: string, body: Content): string {
   const links = visitor ? places : places.slice(0, 1);
   const header = html`<header><nav>
 ${links.map(([href, name]) => html`  <a href="${href}"${href === address ? html` aria-current="page"` : ''}>${name}</a>\n`)}

@@ -11,6 +11,8 @@ export interface LocalProviderOptions {
   /** The scopes of each API, under its resource indicator. */
   apis: Record<string, string>;
   accessTokenSeconds: number;
+  /** Called for each refresh token that comes, good or not, with the one it was given to. */
+  onRefresh?: (subject: string) => void;
 }
 
 export interface Person {
@@ -96,6 +98,11 @@ export function createLocalProvider(options: LocalProviderOptions): Express {
     renderError: (ctx, out) =>
       answer(ctx, problemPage(out.error_description ?? out.error, options.client.baseUrl)),
   });
+  const countRefresh = ({ oidc }: KoaContextWithOIDC) => {
+    if (oidc.params?.grant_type === 'refresh_token') options.onRefresh?.(oidc.account?.accountId ?? '');
+  };
+  provider.on('grant.success', countRefresh);
+  provider.on('grant.error', countRefresh);
   provider.on('server_error', (_ctx, error) => console.error('provider:', error));
 
   const app = express().disable('x-powered-by');

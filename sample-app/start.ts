@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { createServer, type RequestListener, type Server } from 'node:http';
-import { connect } from 'node:net';
+import type { Server } from 'node:http';
+import { listen, stopListening } from './listen.ts';
 import { createLocalProvider } from './provider.ts';
 import { type Settings, SettingsError, settingsFrom } from './settings.ts';
 import { createWebApi } from './web-api.ts';
@@ -33,11 +32,13 @@ async function start(settings: Settings): Promise<void> {
       apis: Object.fromEntries(Object.values(rules).map(({ audience, scope }) => [audience, scope])),
       accessTokenSeconds: 120,
     });
-    await listen(local, settings.providerPort, 'the local provider', 'PROVIDER_PORT');
+    const place = { port: settings.providerPort, what: 'the local provider', variable: 'PROVIDER_PORT' };
+    servers.push(await listen(local, place));
   }
-  await listen(createWebApi({ issuer, rules }), settings.apiPort, 'the web API', 'API_PORT');
+  const api = { port: settings.apiPort, what: 'the web API', variable: 'API_PORT' };
+  servers.push(await listen(createWebApi({ issuer, rules }), api));
   webApp = createWebApp({ ...client, baseUrl, issuer, access });
-  await listen(webApp.app, settings.webPort, 'the web app', 'PORT');
+  servers.push(await listen(webApp.app, { port: settings.webPort, what: 'the web app', variable: 'PORT' }));
 
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void stop());
   console.log(`
@@ -49,45 +50,8 @@ async function start(settings: Settings): Promise<void> {
 `);
 }
 
-/** On localhost only: the local provider lets anyone in, so nobody else on the network may reach it. */
-async function listen(handler: RequestListener, port: number, what: string, variable: string): Promise<void> {
-  const server = createServer(handler);
-  try {
-    if (await somethingAnswersOn(port)) throw Object.assign(new Error('taken'), { code: 'EADDRINUSE' });
-    server.listen(port, 'localhost');
-    await once(server, 'listening');
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code !== 'EADDRINUSE' && code !== 'EACCES') throw error;
-    throw new SettingsError(
-      `Port ${port}, for ${what}, is ${code === 'EACCES' ? 'not allowed here' : 'in use'}. ` +
-        `Choose another one (${variable}=${port < 1024 ? port + 3000 : port + 100} npm start) or free this one.`,
-    );
-  }
-  servers.push(server);
-}
-
-/** "localhost" is two addresses. A program that has only the other one would not be in the way, and get our visitors. */
-async function somethingAnswersOn(port: number): Promise<boolean> {
-  const socket = connect({ port, host: 'localhost' });
-  try {
-    await once(socket, 'connect');
-    return true;
-  } catch {
-    return false;
-  } finally {
-    socket.destroy();
-  }
-}
-
 /** First the tokens: a refresh that is under way is stored before the process goes. */
 async function stop(): Promise<void> {
   await webApp?.close();
-  await Promise.all(
-    servers.splice(0).map(async (server) => {
-      server.close();
-      setTimeout(() => server.closeAllConnections(), 1000).unref();
-      await once(server, 'close');
-    }),
-  );
+  await Promise.all(servers.splice(0).map(stopListening));
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import express, { type ErrorRequestHandler, type Express, type Request, type RequestHandler } from 'express';
 import { auth, LoginError, requiresAuth } from 'express-oidc-tokens';
-import session from 'express-session';
+import session, { type Store } from 'express-session';
 import { sendPage, styleSheet } from './html.ts';
 import {
   calendarPage,
@@ -21,6 +21,10 @@ export interface WebAppOptions {
   clientId: string;
   clientSecret?: string;
   access: Partial<Record<ApiName, ApiAccess>>;
+  /** Where sessions live; without one, in this process's memory. */
+  store?: Store;
+  /** More pages, behind the sign-in. */
+  addPages?: (app: Express) => void;
 }
 
 export interface WebApp {
@@ -29,7 +33,7 @@ export interface WebApp {
   close: () => Promise<void>;
 }
 
-export function createWebApp({ access, ...provider }: WebAppOptions): WebApp {
+export function createWebApp({ access, store, addPages, ...provider }: WebAppOptions): WebApp {
   const app = express().disable('x-powered-by');
   const https = provider.baseUrl.startsWith('https:');
   if (https) app.set('trust proxy', 1); // TLS ends at a proxy in front: without this no Secure cookie is ever set
@@ -42,6 +46,7 @@ export function createWebApp({ access, ...provider }: WebAppOptions): WebApp {
       resave: false,
       saveUninitialized: false,
       cookie: { httpOnly: true, sameSite: 'lax', secure: https },
+      ...(store ? { store } : {}),
     }),
   );
 
@@ -50,8 +55,8 @@ export function createWebApp({ access, ...provider }: WebAppOptions): WebApp {
     resources: Object.fromEntries(
       Object.entries(access).map(([name, { url: _url, ...resource }]) => [name, resource]),
     ),
-    // Sessions live in this process's memory, so a key that lives no longer will do. An app that keeps its sessions
-    // elsewhere sets OIDC_ENCRYPTION_KEYS.
+    // Sessions in this process's memory need a key that lives no longer. An app that keeps its sessions elsewhere sets
+    // OIDC_ENCRYPTION_KEYS.
     ...(process.env.OIDC_ENCRYPTION_KEYS
       ? {}
       : { encryptionKeys: [{ kid: 'this-run', key: randomBytes(32) }] }),
@@ -71,6 +76,8 @@ export function createWebApp({ access, ...provider }: WebAppOptions): WebApp {
   // A guard before a handler.
   app.get('/mail', requiresAuth(), showApi('mail', access.mail, mailPage));
   app.get('/calendar', requiresAuth(), showApi('calendar', access.calendar, calendarPage));
+
+  addPages?.(app);
 
   app.use((request, response) => {
     sendPage(
@@ -124,7 +131,7 @@ async function callApi(url: string, accessToken: string): Promise<unknown> {
   throw new ApiError(`The API at ${url} answered ${answer.status}. ${said}`);
 }
 
-function visitorOf({ oidc }: Request): Visitor {
+export function visitorOf({ oidc }: Request): Visitor {
   if (!oidc.isAuthenticated()) return undefined;
   const { account } = oidc;
   return { name: account?.name ?? account?.username ?? account?.subject ?? '' };

@@ -1,15 +1,8 @@
-import { execFile } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-
-const run = promisify(execFile);
-const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
-// NODE_OPTIONS belongs to the test run; an app that installs the package does not have it.
-const { NODE_OPTIONS: _, ...env } = process.env;
+import { env, install, pack, root, run } from './support/packed-package.ts';
 
 let directory: string;
 let project: string;
@@ -17,10 +10,11 @@ let packed: string[];
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'express-oidc-tokens-'));
-  const tarball = await pack(join(directory, 'package'));
+  const tarball = await pack(directory);
   const { stdout } = await run('tar', ['-tzf', tarball]);
   packed = stdout.trim().split('\n');
-  project = await install(tarball, join(directory, 'project'));
+  project = join(directory, 'project');
+  await install(tarball, project);
 }, 120_000);
 
 afterAll(() => rm(directory, { recursive: true, force: true }));
@@ -63,31 +57,4 @@ test('a TypeScript app compiles against the installed types, library checks incl
 function node(...args: string[]): Promise<{ stdout: string; stderr: string }> {
   // tsc reports on stdout and an app on stderr: a failure should show both.
   return run(process.execPath, args, { cwd: project, env }).catch((error) => error);
-}
-
-/** Packs a copy of the sources, so that nothing else that uses `dist` at the same time is disturbed. */
-async function pack(copy: string): Promise<string> {
-  const sources = ['package.json', 'tsconfig.json', 'tsconfig.build.json', 'src', 'docs', 'test'];
-  const texts = ['README.md', 'LICENSE', 'CHANGELOG.md', 'CONTRIBUTING.md'];
-  for (const name of [...sources, ...texts])
-    await cp(join(root, name), join(copy, name), { recursive: true });
-  await symlink(join(root, 'node_modules'), join(copy, 'node_modules'));
-  await run('npm', ['pack', '--pack-destination', directory], { cwd: copy, env });
-  const [tarball] = (await readdir(directory)).filter((name) => name.endsWith('.tgz'));
-  return join(directory, tarball ?? 'no tarball');
-}
-
-/** Installs the tarball with its declared dependencies and peers only: what it forgot to declare is not found. */
-async function install(tarball: string, target: string): Promise<string> {
-  const modules = join(target, 'node_modules');
-  const installed = join(modules, 'express-oidc-tokens');
-  await mkdir(installed, { recursive: true });
-  await run('tar', ['-xzf', tarball, '--strip-components=1', '-C', installed]);
-  const manifest = JSON.parse(await readFile(join(installed, 'package.json'), 'utf8'));
-  const names = Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies });
-  for (const name of [...names, '@types/node']) {
-    await mkdir(dirname(join(modules, name)), { recursive: true });
-    await symlink(join(root, 'node_modules', name), join(modules, name));
-  }
-  return target;
 }

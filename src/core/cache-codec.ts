@@ -37,6 +37,7 @@ function isRefreshToken(value: unknown): value is RefreshToken {
     isRecord(value) &&
     typeof value.token === 'string' &&
     isArrayOf(value.resources, isString) &&
+    isOptional(value.audience, 'string') &&
     isOptional(value.expiresAt, 'number')
   );
 }

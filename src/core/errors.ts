@@ -27,7 +27,7 @@ interface ErrorInit {
 export class OidcTokensError extends Error {
   readonly code: ErrorCode;
   readonly status: number;
-  readonly headers?: Record<string, string>;
+  declare readonly headers?: Record<string, string>;
 
   constructor(message: string, init: ErrorInit) {
     super(message, init.cause === undefined ? undefined : { cause: withoutSecrets(init.cause) });

@@ -109,6 +109,8 @@ export interface Events {
   leaseWaited(details: { waitedMs: number }): void;
   /** The holder of the lease did not give it back. */
   leaseTakenOver(details: object): void;
+  /** A token cache was stored; its size as the store sees it. */
+  commitStored(details: { bytes: number }): void;
   commitRefused(details: { by: 'newer' | 'tombstone' }): void;
   commitRetried(details: object): void;
   /** The store holds an older record than this process has seen. */

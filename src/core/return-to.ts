@@ -35,12 +35,16 @@ export function homePath(baseUrl: URL): string {
   return `${basePath(baseUrl)}/`;
 }
 
-/** The path as it is and as it is after one and two more decodings: no control character, backslash, `//` at its start. */
+/**
+ * The path as it is and as it is after one and two more decodings: no control character, backslash, `//` at its start.
+ * A space is one only when it was encoded: a raw one is none of a URL.
+ */
 function isClean(text: string): boolean {
   let path = text.split(/[?#]/, 1)[0] as string;
+  if (path.includes(' ')) return false;
   for (let round = 0; round < 3; round += 1) {
     // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what this looks for
-    if (/[\u0000-\u0020\u007f\\]/.test(path) || /^\/{2}/.test(path)) return false;
+    if (/[\u0000-\u001f\u007f\\]/.test(path) || /^\/{2}/.test(path)) return false;
     const decoded = decode(path);
     if (decoded === undefined) return round > 0;
     if (decoded === path) return true;

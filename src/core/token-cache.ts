@@ -27,6 +27,8 @@ export interface RefreshToken {
   readonly token: string;
   /** The resources it was issued for; empty where none was named. */
   readonly resources: readonly string[];
+  /** The audience it was issued for, where the login named one. */
+  readonly audience?: string | undefined;
   readonly expiresAt?: number | undefined;
 }
 
@@ -116,14 +118,19 @@ export function evict(
 }
 
 /**
- * The refresh token for a target: the newest, and for a resource the newest that was issued for it.
+ * The refresh token for a target: of those issued for its resource, the newest for its audience, else the newest.
  *
- * A provider refuses what the refresh token was not issued for (RFC 8707 §2.2), some only after they have rotated it.
+ * A provider refuses a resource that the refresh token was not issued for (RFC 8707 §2.2), some only after they have
+ * rotated it. Audiences have no such rule: some providers derive one from another's.
  */
-export function findRefreshToken(cache: TokenCache, { resource }: Target): RefreshToken | undefined {
-  return cache.refreshTokens.findLast(
+export function findRefreshToken(
+  cache: TokenCache,
+  { resource, audience }: Target,
+): RefreshToken | undefined {
+  const covering = cache.refreshTokens.filter(
     (entry) => resource === undefined || entry.resources.includes(resource),
   );
+  return covering.findLast((entry) => entry.audience === audience) ?? covering.at(-1);
 }
 
 /** Puts the rotated token in the place of the one that was spent. */
@@ -133,15 +140,14 @@ export function rotateRefreshToken(cache: TokenCache, spent: string, next: Refre
 }
 
 /**
- * Adds the refresh token of a login. It replaces those whose resources it was issued for too.
+ * Adds the refresh token of a login. It replaces those of its audience whose resources it was issued for too.
  *
- * Where a provider takes a single resource, tokens for the other resources stay.
+ * Where a provider takes a single target, the tokens for the others stay.
  */
 export function addRefreshToken(cache: TokenCache, next: RefreshToken): TokenCache {
-  const kept = cache.refreshTokens.filter(
-    (entry) => !entry.resources.every((resource) => next.resources.includes(resource)),
-  );
-  return { ...cache, refreshTokens: [...kept, next] };
+  const isReplaced = (entry: RefreshToken) =>
+    entry.audience === next.audience && includesAll(next.resources, entry.resources);
+  return { ...cache, refreshTokens: [...cache.refreshTokens.filter((entry) => !isReplaced(entry)), next] };
 }
 
 export function dropRefreshToken(cache: TokenCache, token: string): TokenCache {

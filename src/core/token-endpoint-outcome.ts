@@ -14,10 +14,17 @@ export interface TokenEndpointFailure {
   /** Seconds, from the `Retry-After` header. */
   readonly retryAfter?: number;
   /** An answer with tokens that was refused: its ID token is wrong, its keys cannot be had. */
-  readonly refused?: 'invalid_id_token' | 'other_subject' | 'keys_unavailable' | 'malformed';
+  readonly refused?:
+    | 'invalid_id_token'
+    | 'other_subject'
+    | 'other_audience'
+    | 'keys_unavailable'
+    | 'malformed';
+  /** What was wrong with it, for a log. */
+  readonly detail?: string;
 }
 
-/** What a failure means; one row of the table in SPEC.md each. */
+/** What a failure means. */
 export type Outcome =
   /** The refresh token is dead. */
   | { kind: 'rejected' }
@@ -68,6 +75,7 @@ export function classifyFailure(failure: TokenEndpointFailure): Outcome {
   if (failure.transport === 'not_sent') return { kind: 'not_sent' };
   if (failure.transport === 'no_answer') return { kind: 'ambiguous' };
   if (failure.refused === 'malformed') return { kind: 'ambiguous' };
+  if (failure.refused === 'other_audience') return { kind: 'scope_refused' };
   if (failure.refused !== undefined) return { kind: 'unusable', because: failure.refused };
   const { status = 0, error = '' } = failure;
   if (status === 429 || status === 503 || THROTTLED.has(error))

@@ -20,7 +20,7 @@ import type { Context, Shared } from './context.ts';
 import { diagnosticEvents } from './diagnostics.ts';
 import { forSession, noStore, type SessionTokens } from './for-session.ts';
 import type { AuthOptions } from './options.ts';
-import { Redemptions } from './redemptions.ts';
+import { redemptionsOf } from './redemptions.ts';
 import { rememberContext, rememberShared } from './request-context.ts';
 import {
   type AppTokenResult,
@@ -39,7 +39,7 @@ import { callbackRoute } from './routes/callback.ts';
 import { loginRoute } from './routes/login.ts';
 import { logoutRoute } from './routes/logout.ts';
 import { dropHandle, getHandle, HANDLE_FIELD } from './session.ts';
-import { sessionProblem, warnAboutSession } from './session-checks.ts';
+import { sessionProblem, warnAboutSession, watchConnection } from './session-checks.ts';
 import { parseOptions, type Settings } from './settings.ts';
 
 /** The middleware, and what the app calls on it. */
@@ -91,6 +91,8 @@ export function auth(options?: AuthOptions): AuthHandle {
     return context;
   };
   const firstContext = (): Context => contexts.values().next().value ?? noStore();
+  const connections: (() => boolean)[] = [];
+  const isStoreDown = () => connections.some((isDown) => isDown());
 
   function auth(req: Request, res: Response, next: NextFunction): void {
     if (!settings.hasSessions) {
@@ -99,12 +101,13 @@ export function auth(options?: AuthOptions): AuthHandle {
       next();
       return;
     }
-    const problem = sessionProblem(req);
+    const problem = sessionProblem(req, isStoreDown);
     if (problem !== undefined) {
       next(problem);
       return;
     }
     if (contexts.size === 0) warnAboutSession(req, settings.isProduction, settings.logger);
+    if (!contexts.has(req.sessionStore)) connections.push(watchConnection(req.sessionStore));
     const context = contextFor(req.sessionStore);
     prepare(context, req, res);
     const route = routeOf(settings, req);
@@ -218,13 +221,16 @@ function makeContext(shared: Shared, store: Store): Context {
       settings,
     }),
     byCode: new CodeAcquisition(parts),
-    redemptions: new Redemptions(),
+    redemptions: redemptionsOf(store),
   };
 }
 
 function prepare(context: Context, req: Request, res: Response): void {
   const handle = getHandle(req);
-  if (handle !== undefined && context.binding.guard.hasEnded(handle.ref)) dropHandle(req);
+  const { guard } = context.binding;
+  if (handle !== undefined && guard.hasEnded(handle.ref)) dropHandle(req);
+  // A new session's id comes from here; one that came with the request names a session that was loaded.
+  if (handle !== undefined && req.headers.cookie?.includes(req.sessionID)) guard.cameFromStore(req.session);
   rememberContext(req, context);
   req.oidc = new RequestOidc(context, req);
   res.oidc = new ResponseOidc(context, req, res);

@@ -10,6 +10,7 @@ const CHANNELS: Readonly<Record<keyof Events, string>> = {
   responseLost: 'express-oidc-tokens:refresh.response_lost',
   leaseWaited: 'express-oidc-tokens:lease.wait',
   leaseTakenOver: 'express-oidc-tokens:lease.takeover',
+  commitStored: 'express-oidc-tokens:commit.ok',
   commitRefused: 'express-oidc-tokens:commit.refused',
   commitRetried: 'express-oidc-tokens:commit.retried',
   olderVersionSeen: 'express-oidc-tokens:cache.older_version',

@@ -45,8 +45,7 @@ async function loadSignedIn(
   const session = await readSession(store, sessionId, settings.storeWriteTimeoutMs);
   const handle = readHandle(session?.[HANDLE_FIELD]);
   if (session === undefined || handle === undefined || binding.guard.hasEnded(handle.ref)) return undefined;
-  const { cookie } = session as { cookie?: { originalMaxAge?: number | null } };
-  return { handle, sessionId, sessionMs: sessionLengthOf(cookie?.originalMaxAge, store) };
+  return { handle, sessionId, sessionMs: sessionLengthOf(session, store) };
 }
 
 async function readSession(

@@ -1,4 +1,3 @@
-import { LoginError } from '../core/errors.ts';
 import type { Context } from './context.ts';
 import type { LoginOutcome } from './redemptions.ts';
 import { hashState } from './start-login.ts';
@@ -22,8 +21,8 @@ export function publishOutcome(
   });
 }
 
-/** The outcome of a login that another process has taken. */
-export async function awaitOutcome(context: Context, state: string): Promise<LoginOutcome> {
+/** The outcome of a login that another process has taken; undefined when it failed, or that process is gone. */
+export async function awaitOutcome(context: Context, state: string): Promise<LoginOutcome | undefined> {
   const { binding, cipher, clock } = context;
   const until = clock.now() + WAIT_SECONDS;
   for (let delayMs = POLL_MS.first; clock.now() < until; delayMs = Math.min(2 * delayMs, POLL_MS.most)) {
@@ -32,19 +31,12 @@ export async function awaitOutcome(context: Context, state: string): Promise<Log
     if (text !== undefined) return readOutcome(text);
     await new Promise((resolve) => setTimeout(resolve, delayMs));
   }
-  throw completedAlready();
+  return undefined;
 }
 
-function readOutcome(text: string): LoginOutcome {
+function readOutcome(text: string): LoginOutcome | undefined {
   const { sessionId, returnTo } = JSON.parse(text) as Partial<LoginOutcome>;
-  if (sessionId === undefined || returnTo === undefined) throw completedAlready();
-  return { sessionId, returnTo };
-}
-
-function completedAlready(): LoginError {
-  return new LoginError('This sign-in was completed already. If you are not signed in, sign in again.', {
-    error: 'state_consumed',
-  });
+  return sessionId === undefined || returnTo === undefined ? undefined : { sessionId, returnTo };
 }
 
 function outcomeId(state: string): string {

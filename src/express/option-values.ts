@@ -7,9 +7,13 @@ export function fail(message: string): never {
   throw new ConfigurationError(message);
 }
 
-export function knownFields(value: unknown, names: readonly string[], what: string): void {
+export function plainObject(value: unknown, what: string): void {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw new TypeError(`${what} takes an object`);
+}
+
+export function knownFields(value: object, names: readonly string[], what: string): void {
+  plainObject(value, what);
   const unknown = Object.keys(value).find((name) => !names.includes(name));
   if (unknown !== undefined)
     throw new TypeError(`${what} has no option ${JSON.stringify(unknown)}; it takes ${names.join(', ')}`);

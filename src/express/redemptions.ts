@@ -1,3 +1,6 @@
+import type { Store } from 'express-session';
+import { OidcTokensError } from '../core/errors.ts';
+
 /** How a callback ended: which session to go on with, and where. */
 export interface LoginOutcome {
   readonly sessionId: string;
@@ -6,19 +9,33 @@ export interface LoginOutcome {
 
 interface Redemption {
   readonly browser: string;
-  readonly outcome: Promise<LoginOutcome>;
+  /** Undefined: another process has taken it, and nothing came of it. */
+  readonly outcome: Promise<LoginOutcome | undefined>;
   readonly startedAt: number;
 }
 
 const REMEMBER_SECONDS = 60;
 const MAX_REMEMBERED = 10_000;
 
+const shared = new WeakMap<Store, Redemptions>();
+
+/** One per store and process: a callback may come twice by two middlewares, too. */
+export function redemptionsOf(store: Store): Redemptions {
+  const existing = shared.get(store) ?? new Redemptions();
+  shared.set(store, existing);
+  return existing;
+}
+
 /** Callbacks being redeemed or just redeemed, so that the same one sent twice gets the same end. */
 export class Redemptions {
   readonly #redemptions = new Map<string, Redemption>();
 
   /** The outcome of this state's callback, for the browser that it belongs to. */
-  find(stateHash: string, browser: string | undefined, now: number): Promise<LoginOutcome> | undefined {
+  find(
+    stateHash: string,
+    browser: string | undefined,
+    now: number,
+  ): Promise<LoginOutcome | undefined> | undefined {
     const redemption = this.#redemptions.get(stateHash);
     if (redemption === undefined || redemption.browser !== browser) return undefined;
     return now - redemption.startedAt <= REMEMBER_SECONDS ? redemption.outcome : undefined;
@@ -28,12 +45,17 @@ export class Redemptions {
     stateHash: string,
     browser: string,
     now: number,
-    redeem: () => Promise<LoginOutcome>,
-  ): Promise<LoginOutcome> {
+    redeem: () => Promise<LoginOutcome | undefined>,
+  ): Promise<LoginOutcome | undefined> {
     this.#forgetOld(now);
     const outcome = redeem();
-    outcome.catch(() => undefined);
     this.#redemptions.set(stateHash, { browser, outcome, startedAt: now });
+    outcome.catch((error: unknown) => {
+      // A fault that passes: whoever loads the same page again shall not meet it for a minute.
+      const isPassing = error instanceof OidcTokensError && error.status === 503;
+      if (isPassing && this.#redemptions.get(stateHash)?.outcome === outcome)
+        this.#redemptions.delete(stateHash);
+    });
     return outcome;
   }
 

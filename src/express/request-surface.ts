@@ -10,6 +10,7 @@ import {
   parseAcrValues,
   parseClaims,
   parseMaxAge,
+  parseResource,
   type TokenRequest,
   userInfoRequest,
 } from '../core/token-request.ts';
@@ -101,6 +102,9 @@ export interface LoginOptions {
   returnTo?: string;
   /** Scopes to ask for together with the configured and the granted ones. */
   scopes?: string | readonly string[];
+  /** A resource to ask for beside the configured and the granted ones (RFC 8707). */
+  resource?: string;
+  audience?: string;
   /** `login`, `consent`, `select_account`, … (OpenID Connect Core §3.1.2.1). */
   prompt?: string;
   loginHint?: string;
@@ -133,6 +137,8 @@ export class ResponseOidc {
       loginHint: options.loginHint,
       request: {
         scopes: options.scopes === undefined ? [] : parseScopes(options.scopes),
+        resource: options.resource === undefined ? undefined : parseResource(options.resource),
+        audience: options.audience,
         claims: parseClaims(options.claims),
         acrValues: options.acrValues === undefined ? undefined : parseAcrValues(options.acrValues),
         maxAge: parseMaxAge(options.maxAge),

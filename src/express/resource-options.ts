@@ -2,7 +2,7 @@ import { ConfigurationError } from '../core/errors.ts';
 import { parseScopes, type ScopeSet } from '../core/scopes.ts';
 import { parseResource, type Target } from '../core/token-request.ts';
 import type { AuthorizationParams } from '../protocol/authorization-request.ts';
-import { knownFields, nonEmpty, parseUrl } from './option-values.ts';
+import { knownFields, nonEmpty, parseUrl, plainObject } from './option-values.ts';
 import type { AuthOptions } from './options.ts';
 
 /** Parameters of an authorization request that this package sets; everything rests on them. */
@@ -23,6 +23,7 @@ const RESERVED_PARAMS = [
 export function parseResources(
   input: AuthOptions['resources'] = {},
 ): Record<string, Target & { scopes: ScopeSet }> {
+  plainObject(input, 'resources');
   const entries = Object.entries(input).map(([name, resource]) => {
     knownFields(resource, ['url', 'resource', 'audience', 'scopes'], `resources.${name}`);
     const target: Target = {
@@ -46,6 +47,7 @@ export function parseResourceUrls(input: AuthOptions['resources'] = {}): Record<
 }
 
 export function parseAuthorizationParams(params: AuthorizationParams = {}): AuthorizationParams {
+  plainObject(params, 'authorizationParams');
   for (const [name, value] of Object.entries(params)) {
     const isText =
       typeof value === 'string' ||

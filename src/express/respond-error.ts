@@ -19,7 +19,7 @@ export function respondError(
     next(error);
     return;
   }
-  if (error.status >= 500) context.settings.logger.error(error.message, { code: error.code });
+  logFailure(context, error);
   if (error.headers) res.set(error.headers);
   if (!req.accepts(['json', 'html']) || req.accepts(['html', 'json']) === 'json') {
     res.status(error.status).set('Cache-Control', 'no-store').json(publicError(error));
@@ -35,6 +35,15 @@ export function respondError(
         ? { href: homePath(baseUrl), label: 'Back to the app' }
         : { href: homePath(baseUrl).replace(/\/$/, '') + routes.login, label: 'Sign in again' },
   });
+}
+
+/** The page tells the user little; the log tells the operator why. */
+function logFailure({ settings }: Context, error: OidcTokensError): void {
+  const cause = error.cause instanceof Error ? error.cause.message : undefined;
+  const details = { code: error.code, error: error instanceof LoginError ? error.error : undefined, cause };
+  if (error.status >= 500) settings.logger.error(error.message, details);
+  else if (isDenied(error)) settings.logger.info(error.message, details);
+  else settings.logger.warn(error.message, details);
 }
 
 function publicError(error: OidcTokensError): object {

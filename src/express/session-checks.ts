@@ -1,16 +1,29 @@
 import type { Request } from 'express';
+import type { Store } from 'express-session';
 import { ConfigurationError, StoreUnavailableError } from '../core/errors.ts';
 import type { Logger } from '../core/ports.ts';
 
+/** Whether a store said that it is disconnected: express-session then passes requests on without a session. */
+export function watchConnection(store: Store): () => boolean {
+  let isDown = false;
+  store.on('disconnect', () => {
+    isDown = true;
+  });
+  store.on('connect', () => {
+    isDown = false;
+  });
+  return () => isDown;
+}
+
 /** What only a request can show: whether there is a session to keep the sign-in in. Said in words that fix it. */
-export function sessionProblem(req: Request): Error | undefined {
+export function sessionProblem(req: Request, isStoreDown: () => boolean): Error | undefined {
   if (req.session && req.sessionStore) return undefined;
   if (req.session) {
     return new ConfigurationError(
       'req.session is kept in a cookie. Tokens do not fit there and would be sent with every request: use express-session with a store.',
     );
   }
-  if (req.sessionStore)
+  if (isStoreDown())
     return new StoreUnavailableError(
       'express-session has no session for this request: its store is disconnected.',
     );
@@ -37,11 +50,27 @@ export function warnAboutSession(req: Request, isProduction: boolean, logger: Lo
       "The session cookie is secure, and Express sees this request as insecure, so it is not set. Behind a proxy: app.set('trust proxy', 1).",
     );
   }
+  if (isRedisWithoutTimeout(req.sessionStore)) {
+    logger.warn(
+      'The Redis client of the session store has no socketTimeout: while Redis hangs, every request hangs with it. ' +
+        'Use createClient({ socket: { socketTimeout: 500 } }).',
+    );
+  }
   if (isExpress4(req)) {
     logger.warn(
       'Express 4 does not forward rejected async handlers, which ends the process. Wrap them: requiresAuth(handler), requiresToken(request, handler).',
     );
   }
+}
+
+/** node-redis shows its options; express-session waits for the store before anything of ours runs. */
+function isRedisWithoutTimeout(store: object): boolean {
+  const { client } = store as { client?: { options?: { socket?: { socketTimeout?: unknown } } } };
+  return (
+    client?.options !== undefined &&
+    'sendCommand' in client &&
+    client.options.socket?.socketTimeout === undefined
+  );
 }
 
 function isExpress4(req: Request): boolean {

@@ -153,7 +153,7 @@ export function parseOptions(options: AuthOptions = {}, env: NodeJS.ProcessEnv =
     issuer,
     clientId,
     clientSecret,
-    clientPrivateKey: options.clientPrivateKey,
+    clientPrivateKey: parsePrivateKey(options.clientPrivateKey),
     clientAuth: parseClientAuth(options, clientSecret),
     baseUrl,
     postLogoutRedirectUri: base,
@@ -246,6 +246,9 @@ function parseRoutes(routes: RouteOptions = {}): Settings['routes'] {
   };
   if (parsed.callback === false)
     throw new TypeError('routes.callback must be a path: the provider sends users there');
+  const paths = Object.values(parsed).filter((path) => path !== false);
+  if (new Set(paths).size < paths.length)
+    fail('Two routes have the same path: login, callback and logout need one each.');
   return { ...parsed, callback: parsed.callback };
 }
 
@@ -263,6 +266,12 @@ function parseClientAuth(options: AuthOptions, clientSecret: string | undefined)
   return method;
 }
 
+function parsePrivateKey(jwk: ClientPrivateKey | undefined): ClientPrivateKey | undefined {
+  if (jwk !== undefined && (typeof jwk?.kty !== 'string' || typeof jwk.d !== 'string'))
+    throw new TypeError('clientPrivateKey must be a private JWK, an object with kty and d');
+  return jwk;
+}
+
 function parseSigningAlg(alg: string): string {
   if (!ASYMMETRIC_ALGORITHMS.includes(alg)) {
     throw new ConfigurationError(
@@ -278,8 +287,9 @@ function parseEncryption(
   isProduction: boolean,
 ): readonly RingKey[] | undefined {
   const keys = parseEncryptionKeys(options.encryptionKeys, env.OIDC_ENCRYPTION_KEYS);
+  const allowsUnencrypted = enabled(options.allowUnencryptedTokens, 'allowUnencryptedTokens');
   if (keys.length > 0) return keys;
-  if (enabled(options.allowUnencryptedTokens, 'allowUnencryptedTokens')) return undefined;
+  if (allowsUnencrypted) return undefined;
   if (isProduction) {
     fail(
       'OIDC_ENCRYPTION_KEYS is missing: tokens are encrypted in the session store. Make a key with\n' +

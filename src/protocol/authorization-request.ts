@@ -8,7 +8,7 @@ import {
 } from 'openid-client';
 import { ConfigurationError, ProviderUnavailableError, safeText } from '../core/errors.ts';
 import type { ScopeSet } from '../core/scopes.ts';
-import { isSecureUrl } from './fetch.ts';
+import { endpointUrl } from './fetch.ts';
 import type { Connection } from './provider.ts';
 
 export type AuthorizationParams = Readonly<Record<string, string | readonly string[]>>;
@@ -52,19 +52,18 @@ export function supportedScopes(scopes: ScopeSet, { server }: Connection): Scope
  */
 export async function authorizationUrl(connection: Connection, request: AuthorizationRequest): Promise<URL> {
   const { config, server } = connection;
-  if (server.authorization_endpoint === undefined) {
-    throw new ConfigurationError('The provider names no authorization_endpoint in its metadata.');
-  }
-  if (!isSecureUrl(new URL(server.authorization_endpoint)) && !connection.allowInsecureRequests) {
-    throw new ConfigurationError(
-      'The authorization endpoint of the provider is plain http. Use https, or set allowInsecureRequests: true.',
-    );
-  }
+  // Not a request of ours, so nothing else looks at where users are sent.
+  endpointUrl(server.authorization_endpoint, 'authorization_endpoint', connection.allowInsecureRequests);
   const parameters = await authorizationParameters(request);
   const mustPush =
     request.pushed === 'always' ||
     (request.pushed === 'auto' && server.require_pushed_authorization_requests === true);
   if (!mustPush) return buildAuthorizationUrl(config, parameters);
+  if (server.pushed_authorization_request_endpoint === undefined) {
+    throw new ConfigurationError(
+      "The provider takes no pushed authorization requests: set pushedAuthorizationRequests to 'auto'.",
+    );
+  }
   try {
     return await buildAuthorizationUrlWithPAR(config, parameters);
   } catch (error) {

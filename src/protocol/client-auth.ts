@@ -94,7 +94,7 @@ async function importPrivateKey(jwk: ClientPrivateKey): Promise<PrivateKey> {
       cause,
     );
   });
-  if (key instanceof Uint8Array)
+  if (key instanceof Uint8Array || key.type !== 'private')
     throw new ConfigurationError('clientPrivateKey must be an asymmetric private JWK.');
   return kid === undefined ? { key } : { key, kid };
 }

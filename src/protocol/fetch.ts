@@ -19,11 +19,7 @@ export class AnswerLostError extends Error {
  */
 export function guardedFetch(fetch: Fetch, allowInsecureRequests: boolean): Fetch {
   return async (url, init) => {
-    if (!allowInsecureRequests && !isSecureUrl(new URL(url))) {
-      throw new ConfigurationError(
-        `The provider names ${new URL(url).origin}, which is plain http. Use https, or set allowInsecureRequests: true.`,
-      );
-    }
+    endpointUrl(url, 'endpoint', allowInsecureRequests);
     const response = await fetch(url, { ...init, redirect: 'manual' });
     const text = await readBody(response);
     const hasBody = text !== '' && ![101, 204, 205, 304].includes(response.status);
@@ -49,6 +45,25 @@ async function readBody(response: Response): Promise<string> {
     throw new AnswerLostError('The answer of the provider did not arrive whole', cause);
   }
   return text + decoder.decode();
+}
+
+/**
+ * The URL of an endpoint that the provider names.
+ *
+ * @throws {ConfigurationError} when it is not https, nor http on loopback addresses or where that is allowed.
+ */
+export function endpointUrl(value: unknown, name: string, allowInsecureRequests: boolean): URL {
+  const url = typeof value === 'string' && URL.canParse(value) ? new URL(value) : undefined;
+  if (url === undefined || !['https:', 'http:'].includes(url.protocol))
+    throw new ConfigurationError(
+      `The provider names no usable ${name} in its metadata: it must be an https URL.`,
+    );
+  if (!allowInsecureRequests && !isSecureUrl(url)) {
+    throw new ConfigurationError(
+      `The provider names ${url.origin} as its ${name}, which is plain http. Use https, or set allowInsecureRequests: true.`,
+    );
+  }
+  return url;
 }
 
 /** https, or http on a loopback address (RFC 8252 §8.3 knows why those are safe). */

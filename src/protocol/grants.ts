@@ -1,3 +1,4 @@
+import { decodeJwt } from 'jose';
 import {
   AuthorizationResponseError,
   authorizationCodeGrant,
@@ -6,11 +7,11 @@ import {
   tokenRevocation,
 } from 'openid-client';
 import type { IdTokenClaims } from '../core/claims.ts';
-import { ConfigurationError, LoginError } from '../core/errors.ts';
+import { ConfigurationError, LoginError, safeText } from '../core/errors.ts';
 import { readAnswer, type TokenAnswer } from '../core/token-answer.ts';
 import type { TokenEndpointFailure } from '../core/token-endpoint-outcome.ts';
 import type { Target } from '../core/token-request.ts';
-import { KeysUnavailableError } from './jwt.ts';
+import { InvalidJwtError, KeysUnavailableError } from './jwt.ts';
 import type { Connection } from './provider.ts';
 import { type Exchange, withExchange } from './token-response.ts';
 
@@ -76,9 +77,24 @@ export async function refreshTokens(context: GrantContext, refresh: Refresh): Pr
   const parameters = targetParameters(refresh);
   if (refresh.scope !== '') parameters.set('scope', refresh.scope);
   if (refresh.claims !== undefined) parameters.set('claims', refresh.claims);
-  return runGrant(context, refresh.subject, () =>
+  const result = await runGrant(context, refresh.subject, () =>
     refreshTokenGrant(context.connection.config, refresh.refreshToken, parameters),
   );
+  if (!result.ok || isForAudience(result.answer.accessToken, refresh.audience)) return result;
+  const failure = { transport: 'answered', refused: 'other_audience' } as const;
+  return { ok: false, failure, refreshToken: result.answer.refreshToken };
+}
+
+/** A provider that does not know `audience` on a refresh answers for another one; a JWT shows it. */
+function isForAudience(accessToken: string, audience: string | undefined): boolean {
+  if (audience === undefined) return true;
+  try {
+    const { aud } = decodeJwt(accessToken);
+    return aud === undefined || [aud].flat().includes(audience);
+  } catch {
+    // Opaque: there is nothing to see.
+    return true;
+  }
 }
 
 export function targetParameters({ resource, audience }: Target): URLSearchParams {
@@ -103,6 +119,7 @@ export async function runGrant(
     const claims = response.claims() as IdTokenClaims | undefined;
     const answer = readAnswer(exchange.answer ?? {});
     if (answer === undefined) return refuse('malformed');
+    if (claims?.sub === '') return refuse('invalid_id_token');
     // openid-client does not compare the subject of a refreshed ID token with the earlier one (Core §12.2).
     if (subject !== undefined && claims !== undefined && claims.sub !== subject) {
       return {
@@ -118,11 +135,15 @@ export async function runGrant(
       return { ok: false, failure: exchange.failure, refreshToken: undefined };
     if (exchange.answer === undefined) throw asTypedError(error);
     if (typeof exchange.answer.access_token !== 'string') return refuse('malformed');
-    return refuse(error instanceof KeysUnavailableError ? 'keys_unavailable' : 'invalid_id_token');
+    return refuse(
+      error instanceof KeysUnavailableError ? 'keys_unavailable' : 'invalid_id_token',
+      detailOf(error),
+    );
   }
 
-  function refuse(refused: NonNullable<TokenEndpointFailure['refused']>): GrantResult {
-    return { ok: false, failure: { transport: 'answered', refused }, refreshToken: exchange.refreshToken };
+  function refuse(refused: NonNullable<TokenEndpointFailure['refused']>, detail?: string): GrantResult {
+    const failure = { transport: 'answered', refused, ...(detail === undefined ? {} : { detail }) } as const;
+    return { ok: false, failure, refreshToken: exchange.refreshToken };
   }
 }
 
@@ -130,18 +151,40 @@ async function verifyIdToken(idToken: string, { keys, idTokenSigningAlg }: Conne
   await keys.verify(idToken, [idTokenSigningAlg]);
 }
 
+/** What openid-client or we found wrong, without the token: its code, and the claim that it is about. */
+function detailOf(error: unknown): string {
+  if (error instanceof InvalidJwtError) return error.message;
+  const { code, cause } = error as { code?: unknown; cause?: { cause?: { claim?: unknown } } };
+  const claim = cause?.cause?.claim;
+  return `${typeof code === 'string' ? code : 'unknown'}${typeof claim === 'string' ? ` (${claim})` : ''}`;
+}
+
+/** What openid-client says of an endpoint that it cannot call. */
+const METADATA_CODES = [
+  'OAUTH_MISSING_SERVER_METADATA',
+  'OAUTH_INVALID_SERVER_METADATA',
+  'OAUTH_HTTP_REQUEST_FORBIDDEN',
+];
+
 /** Before the token endpoint was called: the authorization response was an error, or did not fit the request. */
 function asTypedError(error: unknown): unknown {
   if (error instanceof AuthorizationResponseError) {
     return new LoginError(
-      `The provider answered the login with ${JSON.stringify(error.error.slice(0, 80))}.`,
+      error.error === 'access_denied'
+        ? 'The access that was asked for was not allowed, by the user or by the provider.'
+        : `The provider answered the login with ${safeText(error.error, 80)}.`,
       {
         error: error.error,
         errorDescription: error.error_description,
       },
     );
   }
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof ConfigurationError) return cause;
+  }
   const code = (error as { code?: unknown }).code;
+  if (typeof code === 'string' && METADATA_CODES.includes(code))
+    return new ConfigurationError('The provider names no usable token_endpoint in its metadata.', error);
   if (typeof code === 'string' && code.startsWith('OAUTH_')) {
     return new LoginError(
       'The answer of the provider to the login does not fit the request, so it is not used.',
@@ -150,9 +193,6 @@ function asTypedError(error: unknown): unknown {
         cause: error,
       },
     );
-  }
-  for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    if (cause instanceof ConfigurationError) return cause;
   }
   return error;
 }

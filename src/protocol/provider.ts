@@ -76,7 +76,14 @@ export class Provider {
    * @throws {ConfigurationError} when its metadata is not that of the configured issuer.
    */
   async connect(): Promise<Connection> {
-    if (this.#connection !== undefined && this.#clock.now() < this.#freshUntil) return this.#connection;
+    const connection = this.#connection;
+    if (connection === undefined) return this.#discoverOnce();
+    // Nobody waits for newer metadata while there is some: a provider that hangs would hold up every refresh.
+    if (this.#clock.now() >= this.#freshUntil) this.#discoverOnce().catch(() => undefined);
+    return connection;
+  }
+
+  async #discoverOnce(): Promise<Connection> {
     const connecting = this.#connecting ?? this.#discover();
     this.#connecting = connecting;
     try {

@@ -12,13 +12,19 @@ interface NodeRedisCluster {
   sendCommand(firstKey: string, isReadonly: boolean, words: string[]): Promise<unknown>;
 }
 
+/** A sentinel client of `redis`. */
+interface NodeRedisSentinel {
+  getMasterNode(): unknown;
+  sendCommand(isReadonly: boolean, words: string[]): Promise<unknown>;
+}
+
 /** A client of `ioredis`, for one server or a cluster. */
 interface IoRedisClient {
   call(command: string, ...words: string[]): Promise<unknown>;
 }
 
 /** Any client that can send a command; neither package is a dependency. */
-export type RedisClient = NodeRedisClient | NodeRedisCluster | IoRedisClient;
+export type RedisClient = NodeRedisClient | NodeRedisCluster | NodeRedisSentinel | IoRedisClient;
 
 export function isRedisClient(client: unknown): client is RedisClient {
   if (typeof client !== 'object' || client === null) return false;
@@ -59,12 +65,17 @@ export class RedisCommands {
     return this.#within(this.#deadlines.writeMs, 'store a record', this.#send(key, [command, key, ...words]));
   }
 
-  /** Runs a script about one key. A server that does not know it by its SHA-1 (restarted, flushed) gets its text. */
+  /**
+   * Runs a script about one key. A server that does not know it by its SHA-1 (restarted, flushed) gets its text.
+   *
+   * @param onLate takes an answer that comes after the deadline: clients keep commands until a server is back.
+   */
   run(
     script: RedisScript,
     key: string,
     words: readonly (string | number)[],
     what: 'read' | 'write',
+    onLate?: (answer: unknown) => void,
   ): Promise<unknown> {
     const rest = ['1', key, ...words.map(String)];
     const evaluated = this.#send(key, ['EVALSHA', script.sha1, ...rest]).catch((error: unknown) => {
@@ -72,21 +83,28 @@ export class RedisCommands {
       return this.#send(key, ['EVAL', script.text, ...rest]);
     });
     const deadlineMs = what === 'read' ? this.#deadlines.readMs : this.#deadlines.writeMs;
-    return this.#within(deadlineMs, what === 'read' ? 'answer' : 'store a record', evaluated);
+    return this.#within(deadlineMs, what === 'read' ? 'answer' : 'store a record', evaluated, onLate);
   }
 
   #send(key: string, words: string[]): Promise<unknown> {
     const client = this.#client;
     if ('call' in client) return client.call(words[0] as string, ...words.slice(1));
     if ('masters' in client) return client.sendCommand(key, false, words);
+    if ('getMasterNode' in client) return client.sendCommand(false, words);
     return client.sendCommand(words);
   }
 
-  async #within(deadlineMs: number, what: string, work: Promise<unknown>): Promise<unknown> {
+  async #within(
+    deadlineMs: number,
+    what: string,
+    work: Promise<unknown>,
+    onLate?: (answer: unknown) => void,
+  ): Promise<unknown> {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const timeout = new Promise<never>((_resolve, reject) => {
       timer = setTimeout(() => {
         this.#events.storeTimedOut({});
+        work.then(onLate, () => undefined);
         reject(new StoreUnavailableError(`Redis did not ${what} within ${deadlineMs} ms.`));
       }, deadlineMs);
       timer.unref?.();

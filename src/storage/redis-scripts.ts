@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto';
 import type { RedisScript } from './redis-commands.ts';
 
 /*
- * One hash per record: `v` version, `p` payload, `l` id of the lease's holder, `e` end of the lease in the server's
- * milliseconds, `r` id of the lease released last, `t` tombstone. A script touches this one key, so that it works on a cluster, and is atomic: the state
- * lives where the lease lives. JSON stays text; `cjson` would change it.
+ * One hash per record: `v` version, `p` payload, `t` tombstone; `l` id of the lease's holder, `e` end of the lease in
+ * the server's milliseconds, `n` how many leases there have been. A script touches this one key, so that it works on a
+ * cluster, and is atomic: the state lives where the lease lives. JSON stays text; `cjson` would change it.
  */
 
 const NOW = `local time = redis.call('TIME')
@@ -21,21 +21,22 @@ return {'present', r[1], r[2], redis.call('PTTL', KEYS[1])}
 /**
  * Loads, and takes the lease when the record is still at the version the caller has seen and nobody holds it.
  *
- * ARGV: version seen, id of the lease, its length, id of the lease that the caller waits for or an empty text.
- * Answers as LOAD and then: `newer`; `held`; `takeover` where the lease of another ran out. Else
- * `{ 'busy', ms, id of its lease }`, or `{ 'forgotten' }` when the lease waited for neither ran out nor was released:
- * the server lost it, and its holder may be about to commit.
+ * ARGV: version seen, id of the lease, its length, number of the lease that the caller waits for or 0.
+ * Answers as LOAD and then: `newer`; `held` or, where the lease of another ran out, `takeover`, and the number of the
+ * lease. Else `{ 'busy', ms, number }`, or `{ 'forgotten' }` when the server, which counts leases, has not got as far
+ * as the one waited for: it came back with older data, and the holder of that lease may be about to commit.
  */
 export const LOAD_OR_LOCK: RedisScript = script(`${NOW}
-local r = redis.call('HMGET', KEYS[1], 'v', 'p', 't', 'l', 'e', 'r')
+local r = redis.call('HMGET', KEYS[1], 'v', 'p', 't', 'l', 'e', 'n')
 if r[3] then return {'tombstone'} end
 if not r[1] then return {'absent'} end
 local ttl = redis.call('PTTL', KEYS[1])
 if tonumber(r[1]) > tonumber(ARGV[1]) then return {'present', r[1], r[2], ttl, 'newer'} end
-if r[4] and tonumber(r[5]) > now then return {'busy', tonumber(r[5]) - now, r[4]} end
-if ARGV[4] ~= '' and r[4] ~= ARGV[4] and r[6] ~= ARGV[4] then return {'forgotten'} end
-redis.call('HSET', KEYS[1], 'l', ARGV[2], 'e', now + tonumber(ARGV[3]))
-return {'present', r[1], r[2], ttl, r[4] and 'takeover' or 'held'}
+local n = tonumber(r[6] or '0')
+if r[4] and tonumber(r[5]) > now then return {'busy', tonumber(r[5]) - now, n} end
+if n < tonumber(ARGV[4]) then return {'forgotten'} end
+redis.call('HSET', KEYS[1], 'l', ARGV[2], 'e', now + tonumber(ARGV[3]), 'n', n + 1)
+return {'present', r[1], r[2], ttl, r[4] and 'takeover' or 'held', n + 1}
 `);
 
 /** Compare-and-set. ARGV: version expected, payload, time to live. A payload that stands there already is committed. */
@@ -64,17 +65,21 @@ if not r[1] then return {'absent'} end
 return {'present', r[1], r[2], 0}
 `);
 
-/** Keeps the lease for another while, if it is still the holder's. ARGV: id, length. */
+/**
+ * Keeps the lease for another while, if it is still the holder's, or if the server forgot it and nobody else took it.
+ * ARGV: id, length, number.
+ */
 export const EXTEND: RedisScript = script(`${NOW}
-if redis.call('HGET', KEYS[1], 'l') ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[1], 'e', now + tonumber(ARGV[2]))
+local r = redis.call('HMGET', KEYS[1], 'v', 'l', 'n')
+local forgotten = r[1] and not r[2] and tonumber(r[3] or '0') < tonumber(ARGV[3])
+if r[2] ~= ARGV[1] and not forgotten then return 0 end
+redis.call('HSET', KEYS[1], 'l', ARGV[1], 'e', now + tonumber(ARGV[2]), 'n', ARGV[3])
 return 1
 `);
 
 /** Gives the lease back, if it is still the holder's. ARGV: id. */
 export const RELEASE: RedisScript = script(`if redis.call('HGET', KEYS[1], 'l') ~= ARGV[1] then return 0 end
 redis.call('HDEL', KEYS[1], 'l', 'e')
-redis.call('HSET', KEYS[1], 'r', ARGV[1])
 return 1
 `);
 

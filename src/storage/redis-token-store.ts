@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import type {
   Commit,
   CommitResult,
@@ -23,6 +24,8 @@ const HEARTBEAT_MS = LEASE_MS / 3;
 /** How long a waiter respects a lease that the server forgot: its holder may be committing after a restart. */
 const FORGOTTEN_MS = 5000;
 
+const MAX_RESPECTED = 10_000;
+
 const NOTHING_HELD = async (): Promise<void> => undefined;
 
 /**
@@ -36,6 +39,8 @@ export class RedisTokenStore implements TokenStore {
   readonly #events: Events;
   /** One poller per record in this process. */
   readonly #queue = new Serial();
+  /** Of the process, not of one caller: the caller is sent away when the server dies, and its user tries again. */
+  readonly #respected = new LRUCache<string, { number: number; until: number }>({ max: MAX_RESPECTED });
 
   constructor(redis: RedisCommands, prefix: string, events: Events) {
     this.#redis = redis;
@@ -62,21 +67,13 @@ export class RedisTokenStore implements TokenStore {
   async #poll(key: string, seen: number): Promise<Lease> {
     const id = randomBytes(12).toString('base64url');
     const startedAt = performance.now();
-    let waitedFor = '';
-    let respectUntil = 0;
     for (let delayMs: number = POLL_MS.first; ; delayMs = nextDelay(delayMs)) {
-      const respected = performance.now() < respectUntil ? waitedFor : '';
-      const answer = (await this.#redis.run(
-        LOAD_OR_LOCK,
-        key,
-        [seen, id, LEASE_MS, respected],
-        'read',
-      )) as unknown[];
+      const answer = await this.#loadOrLock(key, id, [seen, id, LEASE_MS, this.#respectedLease(key)]);
       if (answer[0] === 'busy') {
-        waitedFor = String(answer[2]);
-        respectUntil = performance.now() + Number(answer[1]) + FORGOTTEN_MS;
+        const until = performance.now() + Number(answer[1]) + FORGOTTEN_MS;
+        this.#respected.set(key, { number: Number(answer[2]), until });
       } else if (answer[0] !== 'forgotten') {
-        if (waitedFor !== '')
+        if (delayMs > POLL_MS.first)
           this.#events.leaseWaited({ waitedMs: Math.round(performance.now() - startedAt) });
         return this.#leaseFrom(key, id, answer);
       }
@@ -84,22 +81,40 @@ export class RedisTokenStore implements TokenStore {
     }
   }
 
+  /** The number of a lease that this process has seen and whose holder may still be about to commit. */
+  #respectedLease(key: string): number {
+    const respected = this.#respected.get(key);
+    return respected !== undefined && performance.now() < respected.until ? respected.number : 0;
+  }
+
+  /** A lease that is given when nobody waits for it any more would hold up everybody until it ends. */
+  async #loadOrLock(key: string, id: string, words: (string | number)[]): Promise<unknown[]> {
+    const giveBack = (answer: unknown) => {
+      if (isHeld(answer as unknown[])) void this.#release(key, id);
+    };
+    return (await this.#redis.run(LOAD_OR_LOCK, key, words, 'read', giveBack)) as unknown[];
+  }
+
   #leaseFrom(key: string, id: string, answer: unknown[]): Lease {
     const record = readRecord(answer);
-    const how = answer[4];
-    if (how !== 'held' && how !== 'takeover') return { record, isHeld: false, release: NOTHING_HELD };
+    if (!isHeld(answer)) return { record, isHeld: false, release: NOTHING_HELD };
+    const [, , , , how, number] = answer;
     if (how === 'takeover') this.#events.leaseTakenOver({});
     const heartbeat = setInterval(() => {
       // A missed beat is no fault yet: the next one comes before the lease ends, and the version is the fence.
-      this.#redis.run(EXTEND, key, [id, LEASE_MS], 'read').catch(() => undefined);
+      this.#redis.run(EXTEND, key, [id, LEASE_MS, Number(number)], 'read').catch(() => undefined);
     }, HEARTBEAT_MS);
     heartbeat.unref?.();
-    const release = async (): Promise<void> => {
+    const release = (): Promise<void> => {
       clearInterval(heartbeat);
-      // A lease that cannot be given back ends by itself.
-      await this.#redis.run(RELEASE, key, [id], 'read').catch(() => undefined);
+      return this.#release(key, id);
     };
     return { record, isHeld: true, release };
+  }
+
+  /** A lease that cannot be given back ends by itself. */
+  async #release(key: string, id: string): Promise<void> {
+    await this.#redis.run(RELEASE, key, [id], 'read').catch(() => undefined);
   }
 
   async commit(ref: string, { expected, payload, ttlMs }: Commit): Promise<CommitResult> {
@@ -122,6 +137,10 @@ export class RedisTokenStore implements TokenStore {
   #key(ref: string): string {
     return `${this.#prefix}${RECORD_PREFIX}${createHash('sha256').update(ref).digest('hex')}`;
   }
+}
+
+function isHeld(answer: unknown[]): boolean {
+  return answer[4] === 'held' || answer[4] === 'takeover';
 }
 
 function readRecord(answer: unknown): StoredRecord {

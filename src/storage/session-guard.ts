@@ -42,7 +42,7 @@ export class SessionGuard {
   readonly #loaded = new WeakSet<object>();
 
   constructor({ store, tokens, logger, handleField, updateSession }: GuardParts) {
-    const { get, set, destroy, regenerate, createSession } = store;
+    const { get, set, destroy, touch, regenerate, createSession } = store;
 
     store.createSession = (request, data) => {
       const session = createSession.call(store, request, data);
@@ -63,7 +63,12 @@ export class SessionGuard {
       // Records of ours, which no session handle names.
       if (id.startsWith(RECORD_PREFIX)) return destroy.call(store, id, done);
       this.#endedIds.set(id, true);
-      const finish = () => destroy.call(store, id, done);
+      const finish = () =>
+        destroy.call(store, id, (error: unknown) => {
+          // It is still there, and its user goes on with it.
+          if (error && (error as { code?: unknown }).code !== 'ENOENT') this.#endedIds.delete(id);
+          done?.(error);
+        });
       // Who keeps the handle through a new session id keeps the cache; who drops it leaves a record nobody can read.
       if (this.#regenerating.has(id)) return finish();
       get.call(store, id, (_error: unknown, session) => {
@@ -79,22 +84,56 @@ export class SessionGuard {
       });
     };
 
-    store.set = (id: string, session: SessionData, done?: Done) => {
-      const refuse = () => {
-        logger.debug('A session that was ended meanwhile is not saved again');
-        done?.();
-      };
-      if (this.#endedIds.has(id)) return refuse();
-      const isSignedIn =
-        readHandle((session as unknown as Record<string, unknown>)[handleField]) !== undefined;
-      if (!isSignedIn || !this.#loaded.has(session)) return set.call(store, id, session, done);
-      updateSession(id, session, (error, exists) => {
-        if (error) done?.(error);
-        else if (exists === 'unsaved') set.call(store, id, session, done);
-        else if (exists) done?.();
-        else refuse();
+    const refuse = (done: Done | undefined): unknown => {
+      logger.debug('A session that was ended meanwhile is not saved again');
+      return done?.();
+    };
+
+    const write = (id: string, start: (done: Done) => unknown, done: Done | undefined): unknown => {
+      if (this.#endedIds.has(id)) return refuse(done);
+      return start((error) => {
+        // It ended while this was under way, which may have brought it back.
+        if (this.#endedIds.has(id)) destroy.call(store, id, () => done?.(error));
+        else done?.(error);
       });
     };
+
+    const handleOf = (session: SessionData) =>
+      readHandle((session as SessionData & Record<string, unknown>)[handleField]);
+
+    /** Whatever new id it was put under. */
+    const withoutEnded = (session: SessionData): SessionData => {
+      const handle = handleOf(session);
+      if (handle === undefined || !this.hasEnded(handle.ref)) return session;
+      const { [handleField]: _ended, ...rest } = session as SessionData & Record<string, unknown>;
+      return rest as unknown as SessionData;
+    };
+
+    /** Another process may have ended it. */
+    const update = (id: string, session: SessionData, written: Done): void => {
+      updateSession(id, session, (error, exists) => {
+        if (error) written(error);
+        else if (exists === 'unsaved') set.call(store, id, session, written);
+        else if (exists) written();
+        else refuse(written);
+      });
+    };
+
+    store.set = (id: string, session: SessionData, done?: Done) => {
+      const isOurs = handleOf(session) !== undefined && this.#loaded.has(session);
+      const save = isOurs ? update : set.bind(store);
+      return write(id, (written) => save(id, withoutEnded(session), written), done);
+    };
+
+    if (touch) {
+      store.touch = (id: string, session: SessionData, done?: Done) =>
+        write(id, (written) => touch.call(store, id, withoutEnded(session), written), done);
+    }
+  }
+
+  /** For a session that express-session loaded before this guard was there: those of a process's first requests. */
+  cameFromStore(session: object): void {
+    this.#loaded.add(session);
   }
 
   /** Marks a token cache as ended, whatever session still names it. */

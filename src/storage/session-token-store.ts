@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { StoreUnavailableError } from '../core/errors.ts';
 import type {
   Commit,
   CommitResult,
@@ -23,6 +24,9 @@ export const TOMBSTONE_MS = 60_000;
 
 /** How long a transaction that was taken stays readable, for a callback that was sent twice. */
 export const TAKEN_MS = 60_000;
+
+/** Longer than the lock of a process that died while it took a transaction. */
+const TAKE_WAIT_MS = 10_000;
 
 /**
  * Token caches as records of their own in any express-session store, by get, set and destroy alone.
@@ -61,21 +65,24 @@ export class SessionTokenStore implements TokenStore {
 
   async #poll(ref: string, seen: number): Promise<Lease> {
     const startedAt = performance.now();
-    const wait = { owner: '', respectUntil: 0 };
     for (let delayMs: number = POLL_MS.first; ; delayMs = nextDelay(delayMs)) {
-      const record = await this.load(ref);
-      if (record.state !== 'present' || record.version > seen) return withoutLease(record);
-      const held = this.#lock === undefined ? ALONE : await this.#lock.tryTake(hash(ref), wait);
-      if (held !== undefined) {
-        if (held.isTakeover) this.#events.leaseTakenOver({});
-        if (wait.owner !== '')
+      const lease = await this.#tryAcquire(ref, seen);
+      if (lease !== undefined) {
+        if (delayMs > POLL_MS.first)
           this.#events.leaseWaited({ waitedMs: Math.round(performance.now() - startedAt) });
-        return this.#lock === undefined
-          ? { record, isHeld: true, release: held.release }
-          : this.#readUnder(held, ref);
+        return lease;
       }
       await pause(jittered(delayMs));
     }
+  }
+
+  async #tryAcquire(ref: string, seen: number): Promise<Lease | undefined> {
+    const record = await this.load(ref);
+    if (record.state !== 'present' || record.version > seen) return withoutLease(record);
+    if (this.#lock === undefined) return { record, isHeld: true, release: NOTHING_HELD };
+    const held = await this.#lock.tryTake(hash(ref));
+    if (held?.isTakeover) this.#events.leaseTakenOver({});
+    return held && this.#readUnder(held, ref);
   }
 
   async #readUnder(held: HeldLock, ref: string): Promise<Lease> {
@@ -167,20 +174,28 @@ export class SessionTransactionStore implements TransactionStore {
 
   take(stateHash: string): Promise<string | undefined> {
     return this.#takes.run(stateHash, async () => {
-      const held =
-        this.#lock === undefined
-          ? ALONE
-          : await this.#lock.tryTake(`tx.${stateHash}`, { owner: '', respectUntil: 0 });
-      if (held === undefined) return undefined;
-      try {
+      const giveUpAt = performance.now() + TAKE_WAIT_MS;
+      for (let delayMs: number = POLL_MS.first; ; delayMs = nextDelay(delayMs)) {
         const found = await this.peek(stateHash);
         if (found === undefined || found.isTaken) return undefined;
-        await this.#calls.set(transactionId(stateHash), { payload: found.payload, taken: true }, TAKEN_MS);
-        return found.payload;
-      } finally {
-        await held.release();
+        const held = this.#lock === undefined ? ALONE : await this.#lock.tryTake(`tx.${stateHash}`);
+        if (held !== undefined) return this.#takeUnder(held, stateHash);
+        if (performance.now() > giveUpAt)
+          throw new StoreUnavailableError('A pending login could not be locked in the session store.');
+        await pause(jittered(delayMs));
       }
     });
+  }
+
+  async #takeUnder(held: HeldLock, stateHash: string): Promise<string | undefined> {
+    try {
+      const found = await this.peek(stateHash);
+      if (found === undefined || found.isTaken) return undefined;
+      await this.#calls.set(transactionId(stateHash), { payload: found.payload, taken: true }, TAKEN_MS);
+      return found.payload;
+    } finally {
+      await held.release();
+    }
   }
 
   remove(stateHash: string): Promise<void> {

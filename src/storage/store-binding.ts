@@ -1,4 +1,4 @@
-import type { Store } from 'express-session';
+import type { SessionData, Store } from 'express-session';
 import type {
   Events,
   Logger,
@@ -120,22 +120,36 @@ function readFirst(store: Store): UpdateSession {
 
 interface RedisSessionStore {
   readonly serializer?: { stringify(session: unknown): string };
-  readonly ttl?: unknown;
+  readonly ttl?: number | ((session: SessionData) => number);
+  readonly disableTTL?: boolean;
 }
+
+const DAY_SECONDS = 86_400;
 
 /** `SET … XX`, with the store's own serializer, time to live and prefix. */
 function updateInRedis(store: Store, commands: RedisCommands, prefix: string): UpdateSession {
-  const { serializer = JSON, ttl } = store as RedisSessionStore;
   return (id, session, done) => {
-    const { expires } = session.cookie;
-    const own = typeof ttl === 'function' ? ttl(session) : ttl;
-    const seconds = expires
-      ? Math.ceil((Number(new Date(expires)) - Date.now()) / 1000)
-      : Number(own ?? 86_400);
-    if (seconds <= 0) return done(undefined, 'unsaved');
-    commands.write(prefix + id, 'SET', serializer.stringify(session), 'EX', String(seconds), 'XX').then(
+    const { serializer = JSON, disableTTL = false } = store as RedisSessionStore;
+    const seconds = secondsToLive(store as RedisSessionStore, session);
+    // What has expired the store itself removes.
+    if (!(seconds > 0)) return done(undefined, 'unsaved');
+    const expiry = disableTTL ? [] : ['EX', String(Math.ceil(seconds))];
+    let text: string;
+    try {
+      text = serializer.stringify(session);
+    } catch (error) {
+      return done(error, false);
+    }
+    commands.write(prefix + id, 'SET', text, ...expiry, 'XX').then(
       (answer) => done(undefined, answer !== null),
       (error: unknown) => done(error, false),
     );
   };
+}
+
+/** As connect-redis has it: its function says, else the cookie, else its number. */
+function secondsToLive({ ttl = DAY_SECONDS }: RedisSessionStore, session: SessionData): number {
+  if (typeof ttl === 'function') return ttl(session);
+  const { expires } = session.cookie;
+  return expires ? (Number(new Date(expires)) - Date.now()) / 1000 : ttl;
 }

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import { pause } from './polling.ts';
 import { RECORD_PREFIX, type SessionStoreCalls } from './session-store-calls.ts';
 
@@ -11,74 +12,112 @@ const MIN_DELTA_MS = 60;
 const DELTA_FACTOR = 4;
 const SAMPLES = 100;
 
+const MAX_RESPECTED = 10_000;
+
 export interface HeldLock {
   /** The lock of another ran out. */
   readonly isTakeover: boolean;
   release(): Promise<void>;
 }
 
-/** What a contender remembers of the lock it waits for. */
-export interface LockWait {
-  owner: string;
-  respectUntil: number;
+/** The record of a lock: `number` counts how often it was taken. */
+interface LockRecord {
+  readonly owner: string;
+  readonly number: number;
+  /** Epoch milliseconds. */
+  readonly until: number;
+  readonly isReleased: boolean;
 }
 
 /**
  * Fischer's timed lock over get and set, for stores that have nothing better: write your name, wait δ, read it back.
  *
- * It holds while a write becomes visible within δ, which is at least 60 ms and four times the 99th percentile of what
- * a write and a read took lately, and while the clocks of the processes differ by less than the lease.
+ * It holds while a write comes less than δ after the look that found the lock free: δ is at least 60 ms and four times
+ * the 99th percentile of what a write and a read took lately. Who took longer than that waits for another's next
+ * heartbeat too, which would put its name back. The clocks of the processes may differ by less than the lease.
  */
 export class TimedLock {
   readonly #calls: SessionStoreCalls;
   readonly #durations: number[] = [];
+  /** Locks that others were seen to hold: a store may come back without them while their holders work on. */
+  readonly #respected = new LRUCache<string, { number: number; until: number }>({ max: MAX_RESPECTED });
 
   constructor(calls: SessionStoreCalls) {
     this.#calls = calls;
   }
 
-  /** Takes the lock if nobody holds it. `wait` is this contender's memory between its tries. */
-  async tryTake(name: string, wait: LockWait): Promise<HeldLock | undefined> {
+  /** Takes the lock if nobody holds it. */
+  async tryTake(name: string): Promise<HeldLock | undefined> {
     const id = `${RECORD_PREFIX}lock.${name}`;
-    const current = await this.#calls.get(id);
-    const holder = typeof current?.owner === 'string' ? current.owner : '';
-    const isReleased = current?.released === true;
-    if (holder !== '' && !isReleased && Number(current?.until) > Date.now()) {
-      wait.owner = holder;
-      wait.respectUntil = Number(current?.until) + FORGOTTEN_MS;
+    const deltaMs = this.#deltaMs();
+    const startedAt = performance.now();
+    const isLater = (thanMs: number) => performance.now() - startedAt > thanMs;
+    const before = await this.#timed(() => this.#read(id));
+    if (isLive(before)) {
+      this.#respected.set(id, { number: before.number, until: before.until + FORGOTTEN_MS });
       return undefined;
     }
-    // The store forgot a lock that was seen: its holder may be about to commit.
-    if (wait.owner !== '' && holder !== wait.owner && Date.now() < wait.respectUntil) return undefined;
+    // What it saw may not be true any more. The next look is measured by what this one took.
+    if (this.#isForgotten(id, before) || isLater(deltaMs / 4)) return undefined;
     const owner = randomBytes(12).toString('base64url');
-    await this.#timed(() => this.#write(id, owner));
-    await pause(this.#deltaMs());
-    const now = await this.#timed(() => this.#calls.get(id));
-    if (now?.owner !== owner) return undefined;
-    return { isTakeover: holder !== '' && !isReleased, release: this.#keep(id, owner) };
+    const number = before.number + 1;
+    await this.#timed(() => this.#write(id, owner, number));
+    // Another may have read its own name back before this write came: it has the lock, and says so with its next beat.
+    const heartbeatMs = isLater(deltaMs) ? HEARTBEAT_MS : 0;
+    await pause(heartbeatMs + Math.max(deltaMs, this.#deltaMs()));
+    const after = await this.#timed(() => this.#read(id));
+    if (after.owner !== owner) return undefined;
+    const isTakeover = before.owner !== '' && !before.isReleased;
+    return { isTakeover, release: this.#keep(id, owner, number) };
+  }
+
+  /** The store has not got as far as a lock that was seen: its holder may be about to commit. */
+  #isForgotten(id: string, { number }: LockRecord): boolean {
+    const respected = this.#respected.get(id);
+    return respected !== undefined && number < respected.number && Date.now() < respected.until;
   }
 
   /** Beats until the lock is released; stops by itself when another has taken it. */
-  #keep(id: string, owner: string): () => Promise<void> {
-    const isMine = async () => (await this.#calls.get(id))?.owner === owner;
+  #keep(id: string, owner: string, number: number): () => Promise<void> {
+    // One after the other: a beat that is written after the release would hold the lock for nobody.
+    let last: Promise<unknown> = Promise.resolve();
+    const beat = async () => {
+      const current = await this.#read(id);
+      const isForgotten = current.number < number && !isLive(current);
+      // The same number under another name is a contender's that wrote late; a higher one is a successor's.
+      if (current.number === number || isForgotten) await this.#write(id, owner, number);
+      else if (current.number > number) clearInterval(heartbeat);
+    };
     const heartbeat = setInterval(() => {
       // A missed beat is no fault yet: the next one comes before the lock ends, and the version is the fence.
-      isMine()
-        .then((mine) => (mine ? this.#write(id, owner) : clearInterval(heartbeat)))
-        .catch(() => undefined);
+      last = last.then(beat).catch(() => undefined);
     }, HEARTBEAT_MS);
     heartbeat.unref?.();
     return async () => {
       clearInterval(heartbeat);
+      await last;
       // A lock that cannot be released ends by itself.
-      await isMine()
-        .then((mine) => (mine ? this.#calls.set(id, { owner, released: true }, RELEASED_MS) : undefined))
-        .catch(() => undefined);
+      await this.#release(id, owner, number).catch(() => undefined);
     };
   }
 
-  #write(id: string, owner: string): Promise<void> {
-    return this.#calls.set(id, { owner, until: Date.now() + LEASE_MS }, LEASE_MS + FORGOTTEN_MS);
+  async #release(id: string, owner: string, number: number): Promise<void> {
+    if ((await this.#read(id)).number !== number) return;
+    await this.#calls.set(id, { owner, number, released: true }, RELEASED_MS);
+  }
+
+  async #read(id: string): Promise<LockRecord> {
+    const { owner, number, until, released } = (await this.#calls.get(id)) ?? {};
+    return {
+      owner: typeof owner === 'string' ? owner : '',
+      number: Number(number ?? 0),
+      until: Number(until ?? 0),
+      isReleased: released === true,
+    };
+  }
+
+  #write(id: string, owner: string, number: number): Promise<void> {
+    return this.#calls.set(id, { owner, number, until: Date.now() + LEASE_MS }, LEASE_MS + FORGOTTEN_MS);
   }
 
   async #timed<T>(work: () => Promise<T>): Promise<T> {
@@ -97,4 +136,8 @@ export class TimedLock {
     // A write and a read after it.
     return Math.max(MIN_DELTA_MS, DELTA_FACTOR * 2 * p99);
   }
+}
+
+function isLive({ isReleased, until }: LockRecord): boolean {
+  return !isReleased && until > Date.now();
 }

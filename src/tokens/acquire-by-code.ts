@@ -127,13 +127,15 @@ export class CodeAcquisition {
 
   /** Beside a refresh in flight the later commit starts again from the newer record. False after a logout. */
   async #commit(session: SignedIn, redeemed: Redeemed, transaction: Transaction): Promise<boolean> {
+    const { records, clock } = this.#parts;
     for (let tries = 1; tries <= COMMIT_TRIES; tries += 1) {
-      const record = await this.#parts.records.load(session.handle);
+      const record = await records.load(session.handle);
       if (record.state === 'tombstone') return false;
-      const now = this.#parts.clock.now();
+      const now = clock.now();
       const base = record.cache ?? emptyCache(accountOf(redeemed.claims));
       const next = this.#withLogin(base, redeemed, transaction, now);
-      const committed = await this.#parts.records.commit(session, record.version, next, now);
+      const sealed = records.seal(session, record.version, next, now);
+      const committed = await records.commit(session.handle, sealed);
       if (committed !== 'newer') return committed === 'committed';
     }
     throw new ProviderUnavailableError('The token cache changed too often while the login was stored.', 1);
@@ -143,7 +145,7 @@ export class CodeAcquisition {
     const { scopes, target, resources, kind } = transaction;
     const asked = { scopes, askedFor: [[], withoutOpenIdScopes(scopes)], target };
     const token = cachedToken(answer, asked, now, this.#parts.random(), this.#parts.settings.defaultLifetime);
-    const refreshToken = refreshTokenOf(answer, resources, now);
+    const refreshToken = refreshTokenOf(answer, { resources, audience: target.audience }, now);
     const withTokens = putToken(
       refreshToken === undefined ? base : addRefreshToken(base, refreshToken),
       token,

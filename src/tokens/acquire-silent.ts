@@ -13,7 +13,7 @@ import type { NormalizedRequest } from '../core/token-request.ts';
 import type { CacheRecords, OpenRecord } from './cache-records.ts';
 import { Flights, isTimedOut, within } from './flights.ts';
 import type { Acquired, Refresher } from './refresh.ts';
-import { interactionError } from './token-errors.ts';
+import { interactionError, shuttingDown } from './token-errors.ts';
 
 /** What `req.getToken()` gives. */
 export interface TokenResult {
@@ -58,7 +58,6 @@ export class SilentAcquisition {
   readonly #renewals = new Flights<void>();
   /** When a background refresh that failed may be tried again. */
   readonly #backgroundNotBefore = new Map<string, number>();
-  #isClosing = false;
 
   constructor(parts: SilentParts) {
     this.#parts = parts;
@@ -115,7 +114,7 @@ export class SilentAcquisition {
 
   /** No new grants; those in flight are committed first, for ten seconds at most. */
   async close(): Promise<void> {
-    this.#isClosing = true;
+    this.#parts.refresher.close();
     await within(Promise.all([this.#refreshes.landed(), this.#renewals.landed()]), CLOSE_TIMEOUT_MS);
   }
 
@@ -147,7 +146,7 @@ export class SilentAcquisition {
   #refreshInBackground(session: SignedIn, request: NormalizedRequest, seen: number): void {
     const key = flightKey(session, request, true);
     const now = this.#parts.clock.now();
-    if (this.#isClosing || (this.#backgroundNotBefore.get(key) ?? 0) > now) return;
+    if (this.#parts.refresher.isClosed || (this.#backgroundNotBefore.get(key) ?? 0) > now) return;
     this.#fly(session, request, seen, true).then(
       () => this.#backgroundNotBefore.delete(key),
       (error: Error) => {
@@ -164,11 +163,12 @@ export class SilentAcquisition {
     seen: number,
     isBackground: boolean,
   ): Promise<Acquired> {
-    return this.#refreshes.join(flightKey(session, request, isBackground), () => {
-      if (this.#isClosing)
-        return Promise.reject(new ProviderUnavailableError('This process is shutting down.', 1));
-      return this.#parts.refresher.refresh(session, request, seen, isBackground);
-    });
+    const { refresher } = this.#parts;
+    return this.#refreshes.join(flightKey(session, request, isBackground), () =>
+      refresher.isClosed
+        ? Promise.reject(shuttingDown())
+        : refresher.refresh(session, request, seen, isBackground),
+    );
   }
 
   #renew(session: SignedIn, record: OpenRecord): void {

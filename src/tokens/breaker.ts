@@ -14,6 +14,7 @@ export class Breaker {
   #failures = 0;
   #openSeconds = 0;
   #openUntil = 0;
+  #isProbing = false;
 
   constructor(clock: Clock, events: Events) {
     this.#clock = clock;
@@ -28,6 +29,7 @@ export class Breaker {
       throw new ProviderUnavailableError('The provider has not answered for a while.', wait);
     }
     this.#openUntil = this.#clock.now() + this.#openSeconds;
+    this.#isProbing = true;
   }
 
   succeeded(): void {
@@ -38,7 +40,9 @@ export class Breaker {
 
   failed(): void {
     this.#failures += 1;
-    if (this.#failures < FAILURES_TO_OPEN) return;
+    // The calls that were under way when it opened say nothing new.
+    if (this.#failures < FAILURES_TO_OPEN || (this.#openSeconds > 0 && !this.#isProbing)) return;
+    this.#isProbing = false;
     this.#openSeconds = Math.min(Math.max(OPEN_SECONDS.first, 2 * this.#openSeconds), OPEN_SECONDS.most);
     this.#openUntil = this.#clock.now() + this.#openSeconds;
     this.#events.breakerOpened({ forMs: this.#openSeconds * 1000 });

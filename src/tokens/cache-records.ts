@@ -1,5 +1,5 @@
 import { decodeCache, encodeCache } from '../core/cache-codec.ts';
-import type { Cipher, CommitResult, Events, StoredRecord, TokenStore } from '../core/ports.ts';
+import type { Cipher, Commit, CommitResult, Events, StoredRecord, TokenStore } from '../core/ports.ts';
 import type { SessionHandle, SignedIn } from '../core/session-handle.ts';
 import { type CacheLimits, evict, type TokenCache } from '../core/token-cache.ts';
 
@@ -36,26 +36,33 @@ export class CacheRecords {
   }
 
   async load(handle: SessionHandle): Promise<OpenRecord> {
-    return this.#open(handle, await this.#store.load(handle.ref));
+    const seenBefore = this.#seenVersion(handle.ref);
+    return this.#open(handle, await this.#store.load(handle.ref), seenBefore);
   }
 
   /** Waits for the lease, or for a record newer than `seen`. */
   async acquire(handle: SessionHandle, seen: number): Promise<OpenLease> {
+    const seenBefore = this.#seenVersion(handle.ref);
     const { record, isHeld, release } = await this.#store.acquire(handle.ref, seen);
-    return { record: this.#open(handle, record), isHeld, release };
+    return { record: this.#open(handle, record, seenBefore), isHeld, release };
   }
 
-  async commit(session: SignedIn, expected: number, cache: TokenCache, now: number): Promise<CommitResult> {
-    const { handle } = session;
+  /** A cache as it is to be stored as version `expected` + 1: sealed once, so that the same commit can be repeated. */
+  seal(session: SignedIn, expected: number, cache: TokenCache, now: number): Commit {
+    const { ref, key } = session.handle;
     const bounded = evict(cache, now, this.#limits, (token) => JSON.stringify(token).length);
-    const payload = this.#cipher.seal(
-      encodeCache(bounded),
-      handle.key,
-      sealContext(handle.ref, expected + 1),
-    );
-    const result = await this.#store.commit(handle.ref, { expected, payload, ttlMs: recordMs(session) });
-    if (result === 'committed') this.#remember(handle.ref, expected + 1);
-    else this.#events.commitRefused({ by: result });
+    const payload = this.#cipher.seal(encodeCache(bounded), key, sealContext(ref, expected + 1));
+    return { expected, payload, ttlMs: recordMs(session) };
+  }
+
+  async commit({ ref }: SessionHandle, sealed: Commit): Promise<CommitResult> {
+    const result = await this.#store.commit(ref, sealed);
+    if (result !== 'committed') {
+      this.#events.commitRefused({ by: result });
+      return result;
+    }
+    this.#remember(ref, sealed.expected + 1);
+    this.#events.commitStored({ bytes: sealed.payload.length });
     return result;
   }
 
@@ -67,14 +74,14 @@ export class CacheRecords {
 
   /** Leaves a tombstone and returns what was there. */
   async remove(handle: SessionHandle): Promise<OpenRecord> {
-    return this.#open(handle, await this.#store.remove(handle.ref));
+    return this.#open(handle, await this.#store.remove(handle.ref), 0);
   }
 
-  #open(handle: SessionHandle, record: StoredRecord): OpenRecord {
+  #open(handle: SessionHandle, record: StoredRecord, seenBefore: number): OpenRecord {
     if (record.state !== 'present')
       return { state: record.state, version: 0, cache: undefined, remainingMs: 0 };
     const { version, payload, remainingMs } = record;
-    if (this.#isRestored(handle.ref, version))
+    if (this.#isRestored(version, seenBefore))
       return { state: 'present', version, cache: undefined, remainingMs };
     this.#remember(handle.ref, version);
     const text = this.#cipher.open(payload, handle.key, sealContext(handle.ref, version));
@@ -86,17 +93,24 @@ export class CacheRecords {
   /**
    * A store that was restored to an older state holds refresh tokens that were spent since: presenting one would end
    * the whole grant. A process that has not seen the newer version cannot know.
+   *
+   * @param seenBefore what this process had seen before it asked: a record that got newer while the answer was on its
+   * way is no older one.
    */
-  #isRestored(ref: string, version: number): boolean {
-    const seen = this.#seen.get(ref) ?? 0;
-    if (version >= seen) return false;
-    this.#events.olderVersionSeen({ stored: version, seen });
+  #isRestored(version: number, seenBefore: number): boolean {
+    if (version >= seenBefore) return false;
+    this.#events.olderVersionSeen({ stored: version, seen: seenBefore });
     return true;
   }
 
+  #seenVersion(ref: string): number {
+    return this.#seen.get(ref) ?? 0;
+  }
+
   #remember(ref: string, version: number): void {
+    const highest = Math.max(version, this.#seenVersion(ref));
     this.#seen.delete(ref);
-    this.#seen.set(ref, version);
+    this.#seen.set(ref, highest);
     const oldest = this.#seen.size > MAX_SEEN ? this.#seen.keys().next().value : undefined;
     if (oldest !== undefined) this.#seen.delete(oldest);
   }

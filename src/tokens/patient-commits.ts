@@ -1,4 +1,4 @@
-import type { Clock, CommitResult, Events, Logger } from '../core/ports.ts';
+import type { Clock, Commit, CommitResult, Events, Logger } from '../core/ports.ts';
 import type { SignedIn } from '../core/session-handle.ts';
 import type { TokenCache } from '../core/token-cache.ts';
 import type { CacheRecords, OpenRecord } from './cache-records.ts';
@@ -15,16 +15,11 @@ const RETRY_SECONDS = 30;
 const RETRY_MS = { first: 100, most: 2000 };
 const MAX_UNSAVED = 1000;
 
-/** A cache that could not be stored: the provider has rotated, so the only copy of the refresh token is here. */
-interface Unsaved {
-  readonly expected: number;
-  readonly cache: TokenCache;
-}
-
 /** Commits that do not give up at the first fault of the store: of a refresh token there is no second copy. */
 export class PatientCommits {
   readonly #parts: CommitParts;
-  readonly #unsaved = new Map<string, Unsaved>();
+  /** The provider has rotated, so the only copy of a refresh token is here. */
+  readonly #unsaved = new Map<string, Commit>();
 
   constructor(parts: CommitParts) {
     this.#parts = parts;
@@ -33,13 +28,15 @@ export class PatientCommits {
   /** Tries for half a minute; after that the cache is kept in memory for the next lease. */
   async commit(session: SignedIn, expected: number, cache: TokenCache): Promise<CommitResult> {
     const { records, clock, logger, events } = this.#parts;
+    const sealed = records.seal(session, expected, cache, clock.now());
     const giveUpAt = clock.now() + RETRY_SECONDS;
     for (let delayMs = RETRY_MS.first; ; delayMs = Math.min(2 * delayMs, RETRY_MS.most)) {
       try {
-        return await records.commit(session, expected, cache, clock.now());
+        // A commit that was reported as failed may have arrived: the same one again is committed.
+        return await records.commit(session.handle, sealed);
       } catch (error) {
         if (clock.now() >= giveUpAt) {
-          this.#keep(session.handle.ref, { expected, cache });
+          this.#keep(session.handle.ref, sealed);
           logger.error(
             'A refreshed token could not be stored; this process keeps it until the store accepts it',
           );
@@ -57,13 +54,13 @@ export class PatientCommits {
     const unsaved = this.#unsaved.get(ref);
     if (unsaved === undefined) return record;
     if (record.version === unsaved.expected && record.state !== 'tombstone') {
-      await this.#parts.records.commit(session, unsaved.expected, unsaved.cache, this.#parts.clock.now());
+      await this.#parts.records.commit(session.handle, unsaved);
     }
     this.#unsaved.delete(ref);
     return this.#parts.records.load(session.handle);
   }
 
-  #keep(ref: string, unsaved: Unsaved): void {
+  #keep(ref: string, unsaved: Commit): void {
     this.#unsaved.set(ref, unsaved);
     const oldest = this.#unsaved.size > MAX_UNSAVED ? this.#unsaved.keys().next().value : undefined;
     if (oldest !== undefined) this.#unsaved.delete(oldest);

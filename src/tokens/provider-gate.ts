@@ -45,17 +45,17 @@ export class ProviderGate {
       const result = await send(context);
       const isLast = result.ok || result.refreshToken !== undefined || signal.aborted;
       if (isLast || retries >= retriesFor(classifyFailure(result.failure))) {
-        await this.#learn(result);
-        return result;
+        return this.#learn(result);
       }
     }
   }
 
-  async #learn(result: GrantResult): Promise<void> {
-    if (result.ok) return this.#breaker.succeeded();
-    const outcome = classifyFailure(result.failure);
-    if (outcome.kind === 'throttled') await this.#patience.hold(outcome.retryAfter);
-    if (outcome.kind === 'ambiguous' || outcome.kind === 'not_sent') this.#breaker.failed();
+  async #learn(result: GrantResult): Promise<GrantResult> {
+    const outcome = result.ok ? undefined : classifyFailure(result.failure);
+    if (outcome?.kind === 'ambiguous' || outcome?.kind === 'not_sent') this.#breaker.failed();
     else this.#breaker.succeeded();
+    if (result.ok || outcome?.kind !== 'throttled') return result;
+    const retryAfter = await this.#patience.hold(outcome.retryAfter);
+    return { ...result, failure: { ...result.failure, ...(retryAfter === undefined ? {} : { retryAfter }) } };
   }
 }

@@ -20,12 +20,14 @@ export class ProviderPatience {
     this.#shared ??= store;
   }
 
-  async hold(retryAfter: number | undefined): Promise<void> {
-    if (retryAfter === undefined) return;
+  /** Returns for how many seconds, which is at most the cap. */
+  async hold(retryAfter: number | undefined): Promise<number | undefined> {
+    if (retryAfter === undefined) return undefined;
     const seconds = Math.min(retryAfter, this.#capSeconds);
     this.#notBefore = Math.max(this.#notBefore, this.#clock.now() + seconds);
     // What the others are not told they hear from the provider.
     await this.#shared?.write(this.#notBefore, seconds * 1000).catch(() => undefined);
+    return seconds;
   }
 
   /** @throws {ProviderUnavailableError} while the provider asked not to be called. */

@@ -22,7 +22,7 @@ import type { Provider } from '../protocol/provider.ts';
 import type { CacheRecords, OpenRecord } from './cache-records.ts';
 import { PatientCommits } from './patient-commits.ts';
 import type { ProviderGate } from './provider-gate.ts';
-import { failureError, interactionError } from './token-errors.ts';
+import { failureError, interactionError, shuttingDown } from './token-errors.ts';
 import { cachedToken, refreshTokenOf } from './token-set.ts';
 
 export interface Acquired {
@@ -65,10 +65,21 @@ const USERS_TURN: ReadonlySet<Outcome['kind']> = new Set(['rejected', 'interacti
 export class Refresher {
   readonly #parts: RefreshParts;
   readonly #commits: PatientCommits;
+  #isClosed = false;
 
   constructor(parts: RefreshParts) {
     this.#parts = parts;
     this.#commits = new PatientCommits(parts);
+  }
+
+  /** No grant is started any more. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /** From here on no grant is started, not even one that waits for its turn. */
+  close(): void {
+    this.#isClosed = true;
   }
 
   /**
@@ -82,7 +93,7 @@ export class Refresher {
     isBackground: boolean,
   ): Promise<Acquired> {
     let known = seen;
-    for (let refused = 0; refused < MAX_REFUSED; ) {
+    for (let refused = 0; ; ) {
       const { record: current, isHeld, release } = await this.#parts.records.acquire(session.handle, known);
       try {
         known = Math.max(known, current.version);
@@ -93,6 +104,9 @@ export class Refresher {
             return acquiredOrThrow(decision, request);
           continue;
         }
+        if (refused >= MAX_REFUSED) {
+          throw new ProviderUnavailableError('The token cache changed while the token was refreshed.', 1);
+        }
         const record = await this.#commits.saveUnsaved(session, current);
         const result = await this.#decideAndGrant(session, request, record, isBackground);
         if (result !== 'newer') return result;
@@ -101,7 +115,6 @@ export class Refresher {
         await release();
       }
     }
-    throw new ProviderUnavailableError('The token cache changed while the token was refreshed.', 1);
   }
 
   async #decideAndGrant(
@@ -136,7 +149,7 @@ export class Refresher {
     };
     const { random, settings } = this.#parts;
     const token = cachedToken(answer, asked, now, random(), settings.defaultLifetime);
-    const fresh = refreshTokenOf(answer, spent.resources, now);
+    const fresh = refreshTokenOf(answer, spent, now);
     const rotated = fresh === undefined ? cache : rotateRefreshToken(cache, spent.token, fresh);
     const next = putToken({ ...rotated, idToken: answer.idToken ?? cache.idToken }, token, now);
     const committed = await this.#commits.commit(session, version, next);
@@ -147,11 +160,13 @@ export class Refresher {
     throw interactionError('signed_out', request);
   }
 
-  async #afterFailure(grant: Grant, result: GrantResult & { ok: false }): Promise<'newer'> {
-    const { session, request, cache, version, spent } = grant;
+  async #afterFailure(failed: Grant, result: GrantResult & { ok: false }): Promise<'newer'> {
     const outcome = classifyFailure(result.failure);
     this.#report(outcome, result.failure);
-    if (result.refreshToken !== undefined) await this.#keepRefreshToken(grant, result.refreshToken);
+    const grant =
+      result.refreshToken === undefined ? failed : await this.#keepRefreshToken(failed, result.refreshToken);
+    if (grant === 'newer') return 'newer';
+    const { session, request, cache, version, spent } = grant;
     switch (outcome.kind) {
       case 'rejected': {
         const committed = await this.#commits.commit(session, version, dropRefreshToken(cache, spent.token));
@@ -174,10 +189,15 @@ export class Refresher {
   }
 
   /** A refresh token that arrived counts, whatever is wrong with the rest of its answer. */
-  async #keepRefreshToken({ session, cache, version, spent }: Grant, token: string): Promise<void> {
-    const next = rotateRefreshToken(cache, spent.token, { token, resources: spent.resources });
-    const committed = await this.#commits.commit(session, version, next);
-    if (committed === 'tombstone') this.#revoke(token);
+  async #keepRefreshToken(grant: Grant, token: string): Promise<Grant | 'newer'> {
+    const { session, request, version } = grant;
+    const spent = { token, resources: grant.spent.resources, audience: grant.spent.audience };
+    const cache = rotateRefreshToken(grant.cache, grant.spent.token, spent);
+    const committed = await this.#commits.commit(session, version, cache);
+    if (committed === 'newer') return 'newer';
+    if (committed === 'committed') return { ...grant, cache, version: version + 1, spent };
+    this.#revoke(token);
+    throw interactionError('signed_out', request);
   }
 
   /** What an operator sees of a failure. */
@@ -206,6 +226,7 @@ export class Refresher {
       subject: session.handle.subject,
     };
     return this.#parts.gate.ask((context) => {
+      if (this.#isClosed) throw shuttingDown();
       this.#parts.events.refreshStarted({ reason });
       return refreshTokens(context, refresh);
     });

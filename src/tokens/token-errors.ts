@@ -19,6 +19,11 @@ export function interactionError(
   return new InteractionRequiredError({ reason, scopes, resource, audience, claims, acrValues, maxAge });
 }
 
+/** `close()` was called. */
+export function shuttingDown(): ProviderUnavailableError {
+  return new ProviderUnavailableError('This process is shutting down.', 1);
+}
+
 /** The error for an outcome of a refresh that neither the user nor another try can change now. */
 export function failureError(outcome: Outcome): Error {
   switch (outcome.kind) {
@@ -74,6 +79,7 @@ export function redemptionError(failure: TokenEndpointFailure): Error {
         );
       return new LoginError('The ID token of this login is not valid, so it is not used.', {
         error: 'invalid_id_token',
+        cause: failure.detail === undefined ? undefined : new Error(failure.detail),
       });
     case 'rejected':
       return new LoginError('The provider does not accept this login any more. Sign in again.', {

@@ -35,10 +35,10 @@ export function cachedToken(
 
 export function refreshTokenOf(
   answer: TokenAnswer,
-  resources: readonly string[],
+  { resources, audience }: Pick<RefreshToken, 'resources' | 'audience'>,
   now: number,
 ): RefreshToken | undefined {
   if (answer.refreshToken === undefined) return undefined;
   const expiresAt = answer.refreshExpiresIn === undefined ? undefined : now + answer.refreshExpiresIn;
-  return { token: answer.refreshToken, resources, expiresAt };
+  return { token: answer.refreshToken, resources, audience, expiresAt };
 }

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { diagnosticEvents } from '../../src/express/diagnostics.ts';
 import { bindStore, type StoreBinding } from '../../src/storage/store-binding.ts';
 import { redisAvailable, redisStoreFactory } from '../support/redis.ts';
 import { type OpenedStore, type StoreFactory, storeFactories } from '../support/stores.ts';
@@ -13,8 +14,19 @@ export const allFactories: StoreFactory[] = redisAvailable()
 /** What `auth()` keeps beside the sessions of this store. */
 export function bind(store: OpenedStore['store'], deadlineMs = 5000): StoreBinding {
   const deadlines = { readMs: deadlineMs, writeMs: deadlineMs };
-  return bindStore(store, { deadlines, logger, handleField: 'oidc' });
+  return bindStore(store, {
+    client: 'https://op.example web-app',
+    redis: undefined,
+    storeDeadlines: deadlines,
+    redisDeadlines: deadlines,
+    logger,
+    events: diagnosticEvents,
+    handleField: 'oidc',
+  });
 }
+
+/** A version that no test reaches: for a caller that wants the lease, whatever there is. */
+export const ANY_VERSION = 99;
 
 let count = 0;
 

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { StoreBinding } from '../../src/storage/store-binding.ts';
 import { type Counted, countingStore, type OpenedStore, storeFactories } from '../support/stores.ts';
-import { bind, newRef, sha256 } from './open-binding.ts';
+import { ANY_VERSION, bind, newRef, sha256 } from './open-binding.ts';
 
 const DEADLINE_MS = 100;
 const TTL_MS = 60_000;
@@ -35,14 +35,14 @@ describe.each(storeFactories)('$name out of order', ({ open }) => {
       store.fault = { get: fault };
       const attempts = [
         tokens.load(ref),
-        tokens.acquire(ref),
+        tokens.acquire(ref, ANY_VERSION),
         commit(ref, 1, 'second'),
         tokens.remove(newRef()),
       ];
       for (const attempt of [...attempts, tokens.renew(ref, 1, TTL_MS)])
         await expect(attempt).rejects.toMatchObject(UNAVAILABLE);
       store.fault = {};
-      const lease = await tokens.acquire(ref);
+      const lease = await tokens.acquire(ref, ANY_VERSION);
       expect(lease.record).toMatchObject({ version: 1, payload: 'first' });
       expect(await commit(ref, 1, 'second')).toBe('committed');
       await lease.release();
@@ -85,7 +85,7 @@ describe.each(storeFactories)('$name out of order', ({ open }) => {
   });
 
   test.each(READ_FAULTS)(
-    'transactions, %s: in time; what could not be removed is not given away',
+    'transactions, %s: in time; what could not be marked as taken is not given away',
     async (fault) => {
       const { transactions } = binding;
       const [hash, other] = [sha256(newRef()), sha256(newRef())];
@@ -98,7 +98,7 @@ describe.each(storeFactories)('$name out of order', ({ open }) => {
       ];
       for (const attempt of [...attempts, transactions.remove(hash)])
         await expect(attempt).rejects.toMatchObject(UNAVAILABLE);
-      store.fault = { destroy: fault };
+      store.fault = { set: fault };
       await expect(transactions.take(hash)).rejects.toMatchObject(UNAVAILABLE);
       store.fault = {};
       expect(await transactions.take(hash)).toBe('payload');

@@ -4,7 +4,7 @@ import type { Store } from 'express-session';
 import type { TokenStore } from '../../src/core/ports.ts';
 import type { OpenedStore } from '../support/stores.ts';
 import { restoreTime, travel } from '../support/time.ts';
-import { allFactories, bind, newRef, sha256 } from './open-binding.ts';
+import { ANY_VERSION, allFactories, bind, newRef, sha256 } from './open-binding.ts';
 
 const HOUR = 3_600_000;
 const LATE = Symbol('still waiting');
@@ -108,8 +108,8 @@ describe.each(allFactories)('TokenStore over $name', ({ name, open }) => {
   test('a lease belongs to one at a time; the next one reads what the one before committed', async () => {
     const ref = newRef();
     await commit(ref, 0, 'first');
-    const first = await tokens.acquire(ref);
-    const waiting = [tokens.acquire(ref), tokens.acquire(ref)];
+    const first = await tokens.acquire(ref, ANY_VERSION);
+    const waiting = [tokens.acquire(ref, ANY_VERSION), tokens.acquire(ref, ANY_VERSION)];
     expect(await Promise.race([...waiting, turn(tokens)])).toBe(LATE);
     expect(first.record).toMatchObject({ version: 1 });
     await commit(ref, 1, 'second');
@@ -121,15 +121,69 @@ describe.each(allFactories)('TokenStore over $name', ({ name, open }) => {
     await second.release();
     const third = await waiting[1];
     await third?.release();
-    const fourth = await tokens.acquire(ref);
+    const fourth = await tokens.acquire(ref, ANY_VERSION);
     await fourth.release();
   });
+
+  test('a lease belongs to one at a time over all processes', async () => {
+    const ref = newRef();
+    await commit(ref, 0, 'first');
+    let [holders, most, turns] = [0, 0, 0];
+    const contend = async (store: TokenStore) => {
+      const lease = await store.acquire(ref, ANY_VERSION);
+      expect(lease.isHeld).toBe(true);
+      holders += 1;
+      most = Math.max(most, holders);
+      turns += 1;
+      await turn(store);
+      holders -= 1;
+      await lease.release();
+    };
+    await Promise.all([tokens, theirs, tokens, theirs].map(contend));
+    expect({ most, turns }).toEqual({ most: 1, turns: 4 });
+  });
+
+  test('who waits for a lease gets what its holder committed, and needs no lease then', async () => {
+    const ref = newRef();
+    await commit(ref, 0, 'first');
+    const holder = await tokens.acquire(ref, 1);
+    expect(holder).toMatchObject({ isHeld: true, record: { version: 1 } });
+    const waiting = theirs.acquire(ref, 1);
+    expect(await Promise.race([waiting, turn(theirs)])).toBe(LATE);
+    await commit(ref, 1, 'second');
+    await holder.release();
+    const waited = await waiting;
+    expect(waited).toMatchObject({ isHeld: false, record: { version: 2, payload: 'second' } });
+    await waited.release();
+    // Now it is new to nobody who has seen it.
+    const next = await tokens.acquire(ref, 2);
+    expect(next.isHeld).toBe(true);
+    await next.release();
+  });
+
+  test('what is gone needs no lease', async () => {
+    expect(await tokens.acquire(newRef(), 0)).toMatchObject({ isHeld: false, record: { state: 'absent' } });
+  });
+
+  // Inside one process whoever comes later waits for its turn.
+  if (!name.startsWith('MemoryStore')) {
+    test('what is newer or ended is told at once, whoever holds the lease', async () => {
+      const [newer, ended] = [newRef(), newRef()];
+      for (const ref of [newer, ended]) await commit(ref, 0, 'first');
+      const held = [await tokens.acquire(newer, 1), await tokens.acquire(ended, 1)];
+      await commit(newer, 1, 'second');
+      await tokens.remove(ended);
+      expect(await theirs.acquire(newer, 1)).toMatchObject({ isHeld: false, record: { version: 2 } });
+      expect(await theirs.acquire(ended, 1)).toMatchObject({ isHeld: false, record: { state: 'tombstone' } });
+      for (const lease of held) await lease.release();
+    });
+  }
 
   test('a lease holds up no other record, no reader and no removal', async () => {
     const [ref, other] = [newRef(), newRef()];
     await commit(ref, 0, 'first');
-    const lease = await tokens.acquire(ref);
-    const unhindered = await tokens.acquire(other);
+    const lease = await tokens.acquire(ref, ANY_VERSION);
+    const unhindered = await tokens.acquire(other, ANY_VERSION);
     await unhindered.release();
     expect(await tokens.load(ref)).toMatchObject({ version: 1 });
     await tokens.remove(ref);

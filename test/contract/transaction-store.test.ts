@@ -21,12 +21,15 @@ describe.each(allFactories)('TransactionStore over $name', ({ name, open }) => {
 
   const newHash = () => sha256(newRef());
 
-  test('what was put can be read, as often as wanted, also by another process, and taken once', async () => {
+  test('what was put can be read, as often as wanted, also by another process, and taken once; it stays as taken', async () => {
     const hash = newHash();
     await transactions.put(hash, 'payload', QUARTER_HOUR);
-    expect([await transactions.peek(hash), await theirs.peek(hash)]).toEqual(['payload', 'payload']);
+    const untaken = { payload: 'payload', isTaken: false };
+    expect([await transactions.peek(hash), await theirs.peek(hash)]).toEqual([untaken, untaken]);
     expect(await theirs.take(hash)).toBe('payload');
-    expect([await transactions.take(hash), await transactions.peek(hash)]).toEqual([undefined, undefined]);
+    expect(await transactions.take(hash)).toBeUndefined();
+    const taken = { payload: 'payload', isTaken: true };
+    expect([await transactions.peek(hash), await theirs.peek(hash)]).toEqual([taken, taken]);
   });
 
   test('of many takers at once one gets it', async () => {
@@ -35,6 +38,14 @@ describe.each(allFactories)('TransactionStore over $name', ({ name, open }) => {
     const taken = await Promise.all(Array.from({ length: 10 }, () => transactions.take(hash)));
     expect(taken.filter((payload) => payload === 'payload')).toHaveLength(1);
     expect(taken.filter((payload) => payload === undefined)).toHaveLength(9);
+  });
+
+  test('of many takers in two processes one gets it', async () => {
+    const hash = newHash();
+    await transactions.put(hash, 'payload', QUARTER_HOUR);
+    const takers = [transactions, theirs, transactions, theirs];
+    const taken = await Promise.all(takers.map((store) => store.take(hash)));
+    expect(taken.filter((payload) => payload !== undefined)).toEqual(['payload']);
   });
 
   test('what was never put, or removed, is not there; removing it again is no error', async () => {

@@ -15,6 +15,7 @@ describe('the way back that an app wants', () => {
     ['/a//b', '/a//b'],
     ['/caf%C3%A9', '/caf%C3%A9'],
     ['/100%25', '/100%25'],
+    ['/My%20files/50%2520', '/My%20files/50%2520'],
     ['/a%2Fb', '/a%2Fb'],
     ['/a/../b', '/b'],
     ['https://app.example/orders?page=2', '/orders?page=2'],
@@ -80,7 +81,7 @@ describe('the way back that an attacker wants', () => {
     '/%',
     '/%zz',
     '/%c0%af',
-    `/${'a'.repeat(4096)}`,
+    '/a\tb',
     '',
   ];
   test.each(attacks)('%j', (candidate) => {
@@ -195,7 +196,7 @@ describe('whatever is asked for', () => {
         for (const path of decodings(result.split(/[?#]/, 1)[0]!)) {
           expect(path).not.toMatch(/^[/\\]{2}/);
           // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what this looks for
-          expect(path).not.toMatch(/[\u0000-\u0020\u007f\\]/);
+          expect(path).not.toMatch(/[\u0000-\u001f\u007f\\]/);
         }
         expect(safeReturnTo(result, base)).toBe(result);
       }),

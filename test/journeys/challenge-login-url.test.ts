@@ -1,5 +1,9 @@
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { expect, test } from '@jest/globals';
+import type { RequestHandler } from 'express';
 import { countingStore } from '../support/stores.ts';
 import { travel } from '../support/time.ts';
 import { asked, fetchJson, type Journey, LOGIN_AB, leave, start, words } from './challenge-setup.ts';
@@ -166,3 +170,40 @@ test('with keys of their own, another process of the app opens it', async () => 
   const left = await leave(sibling, `${sibling.app.url}/login${url.search}`);
   expect(words(asked(left).get('scope'))).toContain('c');
 });
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+test.each(['as it is', 'by a proxy that strips it'])(
+  'a baseUrl with a path, handed on %s: loginUrl and the way back start with it',
+  async (how) => {
+    const port = await freePort();
+    const base = `http://127.0.0.1:${port}/shop`;
+    const strips = how !== 'as it is';
+    const page: RequestHandler = async (req, res) => void res.json(await req.getToken('c'));
+    const journey = await start({
+      signedIn: false,
+      app: {
+        port,
+        auth: { baseUrl: base },
+        routes: (app) => void app.get(strips ? '/orders' : '/shop/orders', page),
+      },
+    });
+    const { app, browser } = journey;
+    app.server.prependListener('request', (req) => {
+      if (strips) req.url = req.url?.replace('/shop', '');
+    });
+    const { json } = await browser.fetchJson(`${base}/orders?n=1`, { referer: `${base}/orders?page` });
+    const { loginUrl } = json as { loginUrl: string };
+    expect(loginUrl).toMatch(`${base}/login?`);
+    const left = await leave(journey, loginUrl);
+    expect(asked(left).get('redirect_uri')).toBe(`${base}/callback`);
+    expect(await browser.navigate(left.held)).toMatchObject({ status: 200, url: `${base}/orders?page` });
+  },
+);

@@ -157,6 +157,45 @@ test('a challenge for nobody in particular has no login_hint', async () => {
   expect(words(request.get('scope'))).toEqual(words('openid profile email offline_access c'));
 });
 
+test('acr_values and max_age that the login does not meet go with the challenge, and are met afterwards', async () => {
+  const journey = await start({
+    app: {
+      auth: { scopes: LOGIN_AB },
+      routes: (app) => {
+        app.get(
+          '/acr',
+          async (req, res) => void res.json(await req.getToken({ scopes: 'a', acrValues: ['mfa', 'phr'] })),
+        );
+        app.get(
+          '/recent',
+          async (req, res) => void res.json(await req.getToken({ scopes: 'a', maxAge: 60 })),
+        );
+      },
+    },
+  });
+  const { app, browser, provider } = journey;
+  const left = await leave(journey, `${app.url}/acr`);
+  expect(asked(left).get('acr_values')).toBe('mfa phr');
+  expect(asked(left).has('max_age')).toBe(false);
+  expect(await browser.navigate(left.held)).toMatchObject({ status: 200, url: `${app.url}/acr` });
+  expect((await fetchJson(journey, '/user')).json).toMatchObject({ acr: 'mfa' });
+  expect((await fetchJson(journey, '/recent')).status).toBe(200);
+  travel(120);
+  const again = await leave(journey, `${app.url}/recent`);
+  expect(asked(again).get('max_age')).toBe('60');
+  expect(await browser.navigate(again.held)).toMatchObject({ status: 200, url: `${app.url}/recent` });
+  expect(provider.refreshCalls).toEqual([]);
+});
+
+test('the session is saved before the redirect leaves, however long the store takes', async () => {
+  const store = countingStore();
+  const { app, browser, provider } = await start({ signedIn: false, app: { store } });
+  store.fault = { set: 150 };
+  const page = await browser.navigate(`${app.url}/token?scope=c`);
+  expect(page).toMatchObject({ status: 200, url: `${app.url}/token?scope=c` });
+  expect(provider.authorizations).toHaveLength(1);
+});
+
 test.each(['at once', 'one after the other'])(
   'two getToken calls that fail %s make one transaction',
   async (when) => {

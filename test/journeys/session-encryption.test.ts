@@ -16,6 +16,7 @@ import {
   providerHop,
   putRecord,
   records,
+  sessionId,
   signedIn,
   silent,
   storeText,
@@ -36,10 +37,13 @@ function cacheOf(app: TestApp) {
 
 /** A page that needs a token sends the user to the provider, gives no token, and works after that. */
 async function expectChallenged(browser: Browser, app: TestApp, provider: TestProvider, subject = 'alice') {
+  provider.clearCalls();
   const held = await browser.navigate(`${app.url}/token`, { stopAt: atCallback });
   expect(held.hops[0]).toMatchObject({ status: 302 });
   expect(providerHop(held, provider)).toBeDefined();
   expect(await silent(browser, app)).toMatchObject({ name: 'InteractionRequiredError', status: 401 });
+  // Least of all the refresh token of somebody else, or of yesterday.
+  expect(provider.tokenCalls).toEqual([]);
   const page = await browser.navigate(held.held!);
   expect(page.url).toBe(`${app.url}/token`);
   expect(JSON.parse(page.text)).toMatchObject({ accessToken: expect.any(String), account: { subject } });
@@ -120,6 +124,21 @@ describe('A27: keys rotate', () => {
     expect(await silent(browser, other)).toMatchObject({ reason: 'no_token_cache' });
   });
 
+  test('A27: a login that began under the old key ends under the new one', async () => {
+    const provider = await openProvider();
+    const [old, fresh] = [newKey('old'), newKey('new')];
+    const first = await openApp(provider, { auth: { encryptionKeys: [old] } });
+    const auth = { encryptionKeys: [fresh, old], baseUrl: first.url };
+    const second = await openApp(provider, { auth, store: first.store });
+    const browser = openBrowser({ account: 'alice' });
+    const { held } = await browser.login(first, '/user', { stopAt: atCallback });
+    copySession({ browser, app: first }, { browser, app: second });
+    const page = await browser.navigate(held!.url.replace(first.url, second.url));
+    expect(page).toMatchObject({ url: `${second.url}/user`, text: expect.stringContaining('alice') });
+    expect(provider.authorizations).toHaveLength(1);
+    await expectAlive(browser, second);
+  });
+
   test('A27: another key of the same name is another key', async () => {
     const provider = await openProvider();
     const first = await openApp(provider, { auth: { encryptionKeys: [newKey('k1')] } });
@@ -193,14 +212,19 @@ describe('A27: a record that is not this session’s own, or not whole', () => {
     const other = await signedIn(app, { account });
     const theirs = [...tokenCaches(app.store)].find(([key]) => key !== id)!;
     putRecord(app.store, id, theirs[1]);
-    const given = provider.tokenCalls.length;
     await expectChallenged(alice, app, provider);
-    expect(provider.tokenCalls.slice(given).map(({ params }) => params.grant_type)).toEqual([
-      'authorization_code',
-      'refresh_token',
-    ]);
     expect(await silent(other, app)).toMatchObject({ accessToken: expect.any(String) });
     expect(records(app.store).get(id)).not.toMatchObject({ payload: own.payload });
+  });
+
+  test('A27: with another key in the session than it was written with', async () => {
+    const provider = await openProvider();
+    const app = await openApp(provider, { auth: { encryptionKeys: [newKey('k1')] } });
+    const browser = await signedIn(app, { account: 'alice' });
+    const id = String(sessionId(browser, app));
+    const session = records(app.store).get(id) as { oidc: { key: string } };
+    putRecord(app.store, id, { ...session, oidc: { ...session.oidc, key: flip(session.oidc.key) } });
+    await expectChallenged(browser, app, provider);
   });
 
   test('A27: an earlier state of one’s own record, under the later number, is none', async () => {
@@ -213,5 +237,20 @@ describe('A27: a record that is not this session’s own, or not whole', () => {
     putRecord(app.store, id, { ...record, payload });
     travel(61);
     await expectChallenged(browser, app, provider);
+  });
+
+  test('A27: a store restored to an earlier state: a challenge, and the spent refresh token is not presented', async () => {
+    const provider = await openProvider();
+    const app = await openApp(provider, { auth: { encryptionKeys: [newKey('k1')] } });
+    const browser = await signedIn(app, { account: 'alice' });
+    const { id, ...earlier } = cacheOf(app);
+    for (let round = 0; round < 3; round += 1) await expectAlive(browser, app);
+    putRecord(app.store, id, {
+      ...earlier,
+      cookie: { expires: new Date(Date.now() + 86_400_000) },
+    });
+    travel(61);
+    await expectChallenged(browser, app, provider);
+    for (let round = 0; round < 3; round += 1) await expectAlive(browser, app);
   });
 });

@@ -1,14 +1,15 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
-import type { Request, Response } from 'express';
-import type { SessionOptions } from 'express-session';
+import type { Request } from 'express';
 import type { TestApp } from '../support/app.ts';
 import type { Browser } from '../support/browser.ts';
 import { latencyStore } from '../support/stores.ts';
 import { travel } from '../support/time.ts';
+import { dataOf, SlowHandler, savingWays, settled } from './session-slow-handler.ts';
 import {
   closeAll,
   copySession,
   expectAlive,
+  heldAnswer,
   newestRefreshToken,
   openApp,
   openProvider,
@@ -25,53 +26,8 @@ afterEach(closeAll);
 
 const unencrypted = { allowUnencryptedTokens: true };
 
-type Fields = Record<string, unknown>;
-const dataOf = (req: Request) => req.session as unknown as Fields;
-
-/** A handler that loaded the session, waits until it is told to go on, and then does something to the session. */
-class SlowHandler {
-  #reached: () => void = () => {};
-  #goOn: () => void = () => {};
-  readonly reached = new Promise<void>((resolve) => {
-    this.#reached = resolve;
-  });
-  readonly #told = new Promise<void>((resolve) => {
-    this.#goOn = resolve;
-  });
-
-  goOn(): void {
-    this.#goOn();
-  }
-
-  mount(app: TestApp, act: (req: Request) => Promise<void>): void {
-    app.express.get('/slow', (req: Request, res: Response, next) => {
-      this.#reached();
-      this.#told.then(() => act(req)).then(() => res.json(dataOf(req).note ?? null), next);
-    });
-  }
-}
-
-const settled = (start: (done: (error?: unknown) => void) => void) =>
-  new Promise<void>((resolve, reject) => start((error) => (error ? reject(error) : resolve())));
-
-const ways: [string, Partial<SessionOptions>, (req: Request) => Promise<void>][] = [
-  ['nothing but its end', {}, async () => {}],
-  ['resave: true', { resave: true }, async () => {}],
-  ['rolling: true', { rolling: true, cookie: { maxAge: 86_400_000 } }, async () => {}],
-  ['both', { resave: true, rolling: true, cookie: { maxAge: 86_400_000 } }, async () => {}],
-  ['an explicit save()', {}, (req) => settled((done) => void req.session.save(done))],
-  [
-    'save() twice',
-    {},
-    async (req) => {
-      await settled((done) => void req.session.save(done));
-      await settled((done) => void req.session.save(done));
-    },
-  ],
-];
-
 describe('B34: a handler that loaded the session before a refresh and saves it after', () => {
-  test.each(ways)(
+  test.each(savingWays)(
     'B34: by %s: the field is saved, the newest refresh token stays, alive',
     async (_title, session, act) => {
       const provider = await openProvider();
@@ -135,7 +91,7 @@ describe('B34: a handler that loaded the session before a refresh and saves it a
 });
 
 describe('B34: the app changes the session id itself', () => {
-  const regenerate = (req: Request, keep: Fields = {}) =>
+  const regenerate = (req: Request, keep: Record<string, unknown> = {}) =>
     settled((done) =>
       req.session.regenerate((error) => {
         Object.assign(req.session, keep);
@@ -199,16 +155,11 @@ describe('B34: the app changes the session id itself', () => {
     });
     const browser = await signedIn(app);
     travel(3601);
-    let answer: () => void = () => {};
-    const held = new Promise<void>((resolve) => {
-      answer = resolve;
-    });
-    provider.clearCalls();
-    provider.script({ waitAfter: held });
+    const { release, arrived } = heldAnswer(provider);
     const refreshing = silent(browser, app);
-    await provider.whenTokenCalls(1);
+    await arrived;
     await browser.request(`${app.url}/regenerate`);
-    answer();
+    release();
     expect(await refreshing).toMatchObject({ source: 'provider' });
     expect(await silent(browser, app)).toMatchObject({ source: 'cache' });
     await expectAlive(browser, app);

@@ -132,7 +132,42 @@ export function newestRefreshToken(provider: TestProvider): string {
   return answers.findLast((token) => typeof token === 'string') as string;
 }
 
-/** Tells when something has happened that no event reports. */
+/** Waits for something that no event reports. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await condition())) await new Promise(setImmediate);
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+  }, 5000);
+  try {
+    while (!(await condition())) {
+      if (isLate) throw new Error(`this did not happen: ${condition}`);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** An answer of the provider that is held back after the provider has acted. */
+export function heldAnswer(provider: TestProvider): { release: () => void; arrived: Promise<unknown> } {
+  let release: () => void = () => {};
+  const waitAfter = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  provider.clearCalls();
+  provider.script({ waitAfter });
+  return { release, arrived: provider.whenTokenCalls(1) };
+}
+
+/** Ends the session locally, as fast as a script can: the way to the provider's own logout is not followed. */
+export async function logOut(browser: Browser, app: { url: string }): Promise<void> {
+  expect(await browser.request(`${app.url}/logout`, { method: 'POST' })).toMatchObject({ status: 303 });
+}
+
+/** Nothing of the session answers any more: not by this cookie, not by what lies in the store. */
+export async function expectEnded(browser: Browser, app: TestApp): Promise<void> {
+  const handles = [...records(app.store).values()].filter((record) => record.oidc !== undefined);
+  expect({ handles, caches: [...tokenCaches(app.store)] }).toEqual({ handles: [], caches: [] });
+  expect(await whoIs(browser, app)).toBe('anonymous');
+  expect(await silent(browser, app)).toMatchObject({ reason: 'signed_out' });
 }

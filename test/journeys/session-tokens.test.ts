@@ -1,3 +1,4 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { decodeJwt } from 'jose';
 import type { TestApp } from '../support/app.ts';
@@ -150,6 +151,22 @@ describe('A26: a cache has bounds', () => {
     expect(sizeOf(app)).toBeLessThan(size * 1.1);
     provider.scriptAlways(undefined);
     await expectAlive(browser, app);
+  });
+
+  test('A26: the size of what is stored is reported', async () => {
+    const sizes: unknown[] = [];
+    const listen = (details: unknown) => void sizes.push(details);
+    subscribe('express-oidc-tokens:commit.ok', listen);
+    const provider = await openProvider();
+    const app = await openApp(provider);
+    const browser = await signedIn(app);
+    travel(3601);
+    await silent(browser, app);
+    unsubscribe('express-oidc-tokens:commit.ok', listen);
+    expect(sizes).toEqual([
+      { bytes: expect.any(Number), accessTokens: 1 },
+      { bytes: sizeOf(app), accessTokens: 1 },
+    ]);
   });
 
   test('A26: large ones stay within 512 KiB', async () => {

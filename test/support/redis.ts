@@ -20,7 +20,8 @@ export function redisAvailable(): boolean {
   return available;
 }
 
-async function freePort(): Promise<number> {
+/** A port that nobody listens on just now. */
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();
@@ -48,9 +49,10 @@ export class TestRedis {
     return `redis://127.0.0.1:${this.port}`;
   }
 
-  /** Starts the server, or starts it again on the same port with what it had saved. */
-  async start(): Promise<void> {
-    const args = ['--port', `${this.port}`, '--bind', '127.0.0.1', '--dir', this.folder, ...this.#args];
+  /** Starts the server, or starts it again on the same port with what it had saved; `more` is for this start alone. */
+  async start(more: string[] = []): Promise<void> {
+    const place = ['--port', `${this.port}`, '--bind', '127.0.0.1', '--dir', this.folder];
+    const args = [...place, ...this.#args, ...more];
     const child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'ignore'] });
     this.#process = child;
     let output = '';

@@ -1,7 +1,7 @@
 import type { Request, RequestHandler } from 'express';
 import { claimHolds, claimIs, type IdTokenClaims } from '../../core/claims.ts';
 import { ClaimMismatchError } from '../../core/errors.ts';
-import { guardHandler } from './decorate.ts';
+import { checkHandler, guardHandler } from './decorate.ts';
 import { type AuthenticatedHandler, isSignedIn } from './requires-auth.ts';
 
 type ClaimValue = string | number | boolean | null;
@@ -12,6 +12,9 @@ type ClaimValue = string | number | boolean | null;
  */
 export function claimEquals(name: string, value: ClaimValue, handler?: AuthenticatedHandler): RequestHandler {
   checkName(name, 'claimEquals');
+  if (value !== null && !isSingle(value))
+    throw new TypeError('claimEquals() takes a string, a number, true, false or null as the value');
+  checkHandler(handler, 'claimEquals()');
   return claimGuard('claimEquals', (_req, claims) => claimIs(claims, name, value), handler);
 }
 
@@ -29,7 +32,8 @@ export function claimIncludes(
   const last = values.at(-1);
   const handler = typeof last === 'function' ? last : undefined;
   const wanted = values.filter((value) => typeof value !== 'function') as (string | number | boolean)[];
-  if (wanted.length === 0) throw new TypeError('claimIncludes() needs at least one value');
+  if (wanted.length === 0 || !wanted.every(isSingle))
+    throw new TypeError('claimIncludes() takes one or more strings, numbers or booleans, each an argument');
   return claimGuard('claimIncludes', (_req, claims) => claimHolds(claims, name, wanted), handler);
 }
 
@@ -40,6 +44,7 @@ export function claimCheck(
 ): RequestHandler {
   if (typeof check !== 'function')
     throw new TypeError('claimCheck() takes a function (req, claims) => boolean');
+  checkHandler(handler, 'claimCheck()');
   return claimGuard('claimCheck', check, handler);
 }
 
@@ -60,6 +65,11 @@ function claimGuard(
     },
     handler,
   );
+}
+
+/** A guard that compares with anything else would refuse everybody. */
+function isSingle(value: unknown): boolean {
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean';
 }
 
 function checkName(name: unknown, guard: string): void {

@@ -46,7 +46,9 @@ async function fromForm(context: Context, req: Request, res: Response): Promise<
 
 async function takeStashed(context: Context, query: URLSearchParams): Promise<URLSearchParams> {
   const state = query.get('state') ?? '';
-  const sealed = await context.binding.transactions.take(stashId(state));
+  const { transactions } = context.binding;
+  const sealed = await transactions.take(stashId(state));
+  if (sealed !== undefined) await transactions.remove(stashId(state));
   const text = sealed === undefined ? undefined : context.cipher.open(sealed, state, 'form_post');
   return new URLSearchParams(text ?? { state });
 }

@@ -65,7 +65,9 @@ async function handleResponse(
       pending.isTaken ? awaitOutcome(context, state) : redeem(context, req, login),
     );
   }
-  const { sessionId, returnTo } = await outcome;
+  const end = await outcome;
+  if (end === undefined) return unknownState(context, req, res, state, pending?.transaction);
+  const { sessionId, returnTo } = end;
   if (req.sessionID !== sessionId) await adoptSession(req, sessionId, settings.storeWriteTimeoutMs);
   redirect(res, req.method === 'POST' ? 303 : 302, returnTo);
 }
@@ -81,7 +83,7 @@ async function peekTransaction(
   return stored && transaction && { transaction, isTaken: stored.isTaken };
 }
 
-/** A login that this browser did not start, or started too long ago: back to the app, or once more from the start. */
+/** A login that this browser did not start, or that came to nothing: back to the app, or once more from the start. */
 async function unknownState(
   context: Context,
   req: Request,
@@ -91,7 +93,7 @@ async function unknownState(
 ): Promise<void> {
   const { baseUrl } = context.settings;
   if (signedIn(context, req) !== undefined) {
-    redirect(res, 302, homePath(baseUrl));
+    redirect(res, 302, transaction?.returnTo ?? homePath(baseUrl));
     return;
   }
   if (isRestarted(state)) {
@@ -114,11 +116,15 @@ interface LoginResponse {
 }
 
 /** Consumes the transaction before the network; whoever finds it consumed waits for the outcome. */
-async function redeem(context: Context, req: Request, login: LoginResponse): Promise<LoginOutcome> {
+async function redeem(
+  context: Context,
+  req: Request,
+  login: LoginResponse,
+): Promise<LoginOutcome | undefined> {
   const { state } = login;
-  const taken = await context.binding.transactions.take(hashState(state));
-  if (taken === undefined) return awaitOutcome(context, state);
   try {
+    const taken = await context.binding.transactions.take(hashState(state));
+    if (taken === undefined) return await awaitOutcome(context, state);
     const outcome = await complete(context, req, login);
     publishOutcome(context, state, outcome);
     return outcome;
@@ -188,6 +194,7 @@ async function beginSession(
   setLoginState(req, { browser: transaction.browser, states, loops });
   try {
     await settings.afterLogin?.(req, { account: accountOf(handle.claims), claims });
+    await keepAsLong(context, req, handle);
     await saveSession(req, settings.storeWriteTimeoutMs);
   } catch (error) {
     // Without a session on the request express-session does not try to save it once more, which would sign in all
@@ -199,4 +206,14 @@ async function beginSession(
   }
   leaveSaved(req);
   if (isOther && earlier !== undefined) await endAccount(context, earlier);
+}
+
+/** `afterLogin` may have made the session longer than the tokens were stored for. */
+async function keepAsLong(
+  { records, settings }: Context,
+  req: Request,
+  handle: SessionHandle,
+): Promise<void> {
+  const session = { handle, sessionId: req.sessionID, sessionMs: sessionLengthMs(req) };
+  if (settings.afterLogin !== undefined) await records.renewIfNeeded(session, await records.load(handle));
 }

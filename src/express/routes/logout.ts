@@ -1,5 +1,5 @@
 import type { NextFunction, Request, Response } from 'express';
-import { homePath, safeReturnTo } from '../../core/return-to.ts';
+import { homePath, publicPath, safeReturnTo } from '../../core/return-to.ts';
 import { endSessionUrl } from '../../protocol/logout-request.ts';
 import { isTimedOut, within } from '../../tokens/flights.ts';
 import { signOut } from '../../tokens/sign-out.ts';
@@ -8,6 +8,7 @@ import { redirect, sendPage } from '../pages.ts';
 import { isSameOrigin } from '../request-kind.ts';
 import { respondError } from '../respond-error.ts';
 import { destroySession, getHandle } from '../session.ts';
+import type { Settings } from '../settings.ts';
 
 const METADATA_TIMEOUT_MS = 1000;
 
@@ -27,7 +28,7 @@ export async function logoutRoute(
     req.method === 'POST' ? req.headers['sec-fetch-site'] === 'cross-site' : !isSameOrigin(req.headers);
   if (isForeign) {
     const action = {
-      href: req.originalUrl.split('?', 1)[0] as string,
+      href: publicPath(req.originalUrl.split('?', 1)[0] as string, context.settings.baseUrl),
       label: 'Sign out',
       method: 'post' as const,
     };
@@ -79,10 +80,7 @@ async function providerLogout(
     if (isTimedOut(connection)) return undefined;
     return endSessionUrl(connection, {
       idToken: logout.idToken,
-      postLogoutRedirectUri:
-        logout.returnTo === undefined
-          ? settings.postLogoutRedirectUri
-          : new URL(logout.returnTo, settings.baseUrl).href,
+      postLogoutRedirectUri: wayBack(settings, logout.returnTo),
     });
   } catch (error) {
     settings.logger.warn(
@@ -91,4 +89,10 @@ async function providerLogout(
     );
     return undefined;
   }
+}
+
+/** A path is one of the app's own, as browsers see it; a whole URL is for the provider to accept or refuse. */
+function wayBack({ baseUrl, postLogoutRedirectUri }: Settings, returnTo: string | undefined): string {
+  if (returnTo === undefined) return postLogoutRedirectUri;
+  return URL.canParse(returnTo) ? returnTo : new URL(safeReturnTo(returnTo, baseUrl), baseUrl).href;
 }

@@ -1,0 +1,60 @@
+/** One of the processes of the web app. start.ts forks it and says in the environment what it has to know. */
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { RedisStore } from 'connect-redis';
+import { createClient } from 'redis';
+import { stopListening } from '../listen.ts';
+import { settingsFrom } from '../settings.ts';
+import { createWebApp } from '../web-app.ts';
+import { addClusterPages } from './routes.ts';
+
+const {
+  REDIS_SOCKET = '',
+  SAMPLE_PROCESS = '',
+  OIDC_CLIENT_SECRET = '',
+  PORT,
+  PROVIDER_PORT,
+  API_PORT,
+} = process.env;
+const { access, baseUrl, providerPort } = settingsFrom({ PORT, PROVIDER_PORT, API_PORT });
+const issuer = `http://localhost:${providerPort}`;
+
+// express-session asks Redis before any middleware of ours. Without socketTimeout a request waits for a Redis that
+// hangs for as long as it hangs. With it alone the client closes for good when it had nothing to do for half a second:
+// the ping keeps it busy, and the strategy brings it back.
+const client = createClient({
+  socket: {
+    path: REDIS_SOCKET,
+    socketTimeout: 500,
+    reconnectStrategy: (retries) => Math.min(50 * 2 ** retries, 1000),
+  },
+  pingInterval: 200,
+});
+client.on('error', (error: Error) => console.error(`process ${SAMPLE_PROCESS}: Redis: ${error.message}`));
+await client.connect();
+
+const webApp = createWebApp({
+  clientId: 'sample-app',
+  clientSecret: OIDC_CLIENT_SECRET,
+  issuer,
+  baseUrl,
+  access,
+  store: new RedisStore({ client, prefix: 'sample:' }),
+  addPages: (app) => addClusterPages(app, { name: SAMPLE_PROCESS, baseUrl, issuer }),
+});
+const server = createServer(webApp.app).listen(0, 'localhost');
+await once(server, 'listening');
+
+process.once('SIGTERM', () => void stop());
+process.once('disconnect', () => void stop());
+process.send?.((server.address() as AddressInfo).port);
+
+/** First the tokens: a refresh that is under way is stored before the process goes. */
+async function stop(): Promise<void> {
+  const stopped = stopListening(server);
+  await webApp.close();
+  await stopped;
+  client.destroy();
+  process.exit();
+}

@@ -1,0 +1,264 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import type { Answer, Browser, Page, PendingRequest } from '../support/browser.ts';
+import { latencyStore, storeFactories } from '../support/stores.ts';
+import { travel } from '../support/time.ts';
+import {
+  atCallback,
+  closeAll,
+  copySession,
+  expectAlive,
+  openApp,
+  openBrowser,
+  openClone,
+  openProvider,
+  putRecord,
+  records,
+  sessionId,
+  signedIn,
+  whoIs,
+} from './session-support.ts';
+
+afterEach(closeAll);
+
+const challenge = (browser: Browser, app: { url: string }, scope: string) =>
+  browser.navigate(`${app.url}/token?scope=${scope}&tab=${scope}`, { stopAt: atCallback });
+
+function expectOwnPage(page: Page, app: { url: string }, scope: string): void {
+  expect(page).toMatchObject({ status: 200, url: `${app.url}/token?scope=${scope}&tab=${scope}` });
+  expect(JSON.parse(page.text).scopes).toContain(scope);
+}
+
+describe('B31: many logins of one browser at once', () => {
+  test.each([
+    ['the first tab first', ['a', 'b']],
+    ['the second tab first', ['b', 'a']],
+  ])(
+    'B31: two tabs of an anonymous browser challenge at once, %s: each lands on its own URL',
+    async (_title, order) => {
+      const provider = await openProvider();
+      const app = await openApp(provider);
+      const browser = openBrowser();
+      // The browser is known to the app: tabs of a browser without any cookie have no session in common.
+      await browser.navigate(`${app.url}/login`, { stopAt: atCallback });
+      const [a, b] = await Promise.all([challenge(browser, app, 'a'), challenge(browser, app, 'b')]);
+      const held: Record<string, PendingRequest> = { a: a.held!, b: b.held! };
+      for (const scope of order) expectOwnPage(await browser.navigate(held[scope]!), app, scope);
+      await expectAlive(browser, app);
+    },
+  );
+
+  test.each([
+    ['the first tab first', ['a', 'b']],
+    ['the second tab first', ['b', 'a']],
+  ])(
+    'B31: two tabs of a browser that was never here: one cookie is lost, and %s all is well',
+    async (_title, order) => {
+      const provider = await openProvider();
+      const app = await openApp(provider);
+      const browser = openBrowser();
+      const [a, b] = await Promise.all([challenge(browser, app, 'a'), challenge(browser, app, 'b')]);
+      const held: Record<string, PendingRequest> = { a: a.held!, b: b.held! };
+      for (const scope of order) expectOwnPage(await browser.navigate(held[scope]!), app, scope);
+      await expectAlive(browser, app);
+    },
+  );
+
+  test('B31: both callbacks at the same moment', async () => {
+    const provider = await openProvider();
+    const app = await openApp(provider, { store: latencyStore(0, 20, 5) });
+    const browser = openBrowser();
+    await browser.navigate(`${app.url}/login`, { stopAt: atCallback });
+    const [a, b] = await Promise.all([challenge(browser, app, 'a'), challenge(browser, app, 'b')]);
+    const [pageA, pageB] = await Promise.all([browser.navigate(a.held!), browser.navigate(b.held!)]);
+    expectOwnPage(pageA, app, 'a');
+    expectOwnPage(pageB, app, 'b');
+    await expectAlive(browser, app);
+  });
+
+  test('B31: two tabs of a signed-in user that need more', async () => {
+    const provider = await openProvider();
+    const app = await openApp(provider, { auth: { scopes: 'openid profile offline_access' } });
+    const browser = await signedIn(app);
+    const [a, b] = [await challenge(browser, app, 'a'), await challenge(browser, app, 'b')];
+    expectOwnPage(await browser.navigate(b.held!), app, 'b');
+    expectOwnPage(await browser.navigate(a.held!), app, 'a');
+    provider.clearCalls();
+    for (const scope of ['a', 'b']) expectOwnPage(await challenge(browser, app, scope), app, scope);
+    expect(provider.tokenCalls).toEqual([]);
+    await expectAlive(browser, app);
+  });
+
+  test.each(storeFactories)('B31: ten at once, in any order, on $name', async ({ open }) => {
+    const opened = await open();
+    const provider = await openProvider({ accessTokenTtl: 600 });
+    const app = await openApp(provider, { store: opened.store });
+    const browser = openBrowser();
+    await browser.navigate(`${app.url}/login`, { stopAt: atCallback });
+    const scopes = ['a', 'b', 'c', 'x', 'y', 'z', 'read', 'write', 'mail.read', 'calendar.read'];
+    const tabs = await Promise.all(
+      scopes.map(async (scope) => [scope, await challenge(browser, app, scope)] as const),
+    );
+    for (const [scope, { held }] of tabs.toReversed())
+      expectOwnPage(await browser.navigate(held!), app, scope);
+    await expectAlive(browser, app, 600);
+    await closeAll();
+    await opened.close();
+  });
+
+  test('B31: the eleventh evicts the oldest, whose callback then signs in all the same, at the home page', async () => {
+    const provider = await openProvider();
+    const app = await openApp(provider);
+    const browser = openBrowser();
+    const tabs: Page[] = [];
+    const pending = () => [...records(app.store).keys()].filter((id) => id.startsWith('oidc.tx.'));
+    const seen: string[] = [];
+    for (let n = 0; n < 11; n += 1) {
+      tabs.push(await browser.login(app, `/user?tab=${n}`, { stopAt: atCallback }));
+      seen.push(...pending().filter((id) => !seen.includes(id)));
+    }
+    expect(seen).toHaveLength(11);
+    expect(pending().sort()).toEqual(seen.slice(1).sort());
+    const oldest = await browser.navigate(tabs[0]!.held!);
+    expect(oldest.url).toBe(`${app.url}/`);
+    expect(await whoIs(browser, app)).toBe('signed in as alice');
+    // That was one more, for which the next one had to go.
+    for (const n of [2, 10]) {
+      const page = await browser.navigate(tabs[n]!.held!);
+      expect(page.url).toBe(`${app.url}/user?tab=${n}`);
+    }
+    await expectAlive(browser, app);
+  });
+
+  test('B31: a login that was left lying for 15 minutes starts again', async () => {
+    const provider = await openProvider();
+    const app = await openApp(provider);
+    const browser = openBrowser();
+    const { held } = await browser.login(app, '/user', { stopAt: atCallback });
+    travel(901);
+    const page = await browser.navigate(held!);
+    expect(page.url).toBe(`${app.url}/`);
+    expect(provider.authorizations).toHaveLength(2);
+    expect(await whoIs(browser, app)).toBe('signed in as alice');
+  });
+});
+
+test.each<[string, (payload: string) => unknown]>([
+  ['damaged', (payload) => payload.replace(/.{9}$/, 'AAAAAAAAA')],
+  ['truncated', (payload) => payload.slice(0, 40)],
+  ['no text', () => 7],
+  ['gone', () => undefined],
+])('B31: a pending login whose record is %s starts again, once', async (_title, change) => {
+  const provider = await openProvider();
+  const app = await openApp(provider);
+  const browser = openBrowser();
+  const { held } = await browser.login(app, '/user', { stopAt: atCallback });
+  const [id, record] = [...records(app.store)].find(([key]) => key.startsWith('oidc.tx.'))!;
+  putRecord(app.store, id, { ...record, payload: change(String(record.payload)) });
+  expect(await browser.navigate(held!)).toMatchObject({ status: 200, text: 'signed in as alice' });
+  expect(provider.authorizations).toHaveLength(2);
+  expect(provider.tokenCalls).toHaveLength(1);
+});
+
+describe('B32: the same callback twice', () => {
+  const answersOf = (
+    first: Browser,
+    second: Browser,
+    held: PendingRequest,
+    other: string,
+  ): Promise<Answer[]> =>
+    Promise.all([first.request(held.url), second.request(held.url.replace(new URL(held.url).origin, other))]);
+
+  async function begin(count: number) {
+    const provider = await openProvider();
+    const auth = { encryptionKeys: [{ kid: 'k1', key: Buffer.alloc(32, 1) }] };
+    const app = await openApp(provider, { auth, store: latencyStore(0, 30, 9) });
+    const other =
+      count === 1 ? app : await openApp(provider, { auth: { ...auth, baseUrl: app.url }, store: app.store });
+    const browser = openBrowser();
+    const { held } = await browser.login(app, '/user', { stopAt: atCallback });
+    copySession({ browser, app }, { browser, app: other });
+    provider.clearCalls();
+    return { provider, app, other, browser, held: held! };
+  }
+
+  test.each([
+    ['one middleware', 1],
+    ['two middlewares over one store', 2],
+  ])(
+    'B32: in parallel, to %s: one redemption, and either answer alone signs in; alive',
+    async (_title, count) => {
+      const { provider, app, other, browser, held } = await begin(count);
+      const tabs = { first: openClone(browser), second: openClone(browser) };
+      const answers = await answersOf(tabs.first, tabs.second, held, other.url);
+      expect(answers.map(({ status, headers }) => [status, headers.location])).toEqual([
+        [302, '/user'],
+        [302, '/user'],
+      ]);
+      expect(provider.tokenCalls).toHaveLength(1);
+      const ids = [sessionId(tabs.first, app), sessionId(tabs.second, other)];
+      expect(ids[0]).toBe(ids[1]);
+      expect(ids[0]).not.toBe(sessionId(browser, app));
+      expect(await whoIs(tabs.first, app)).toBe('signed in as alice');
+      expect(await whoIs(tabs.second, other)).toBe('signed in as alice');
+      await expectAlive(tabs.second, other);
+      await expectAlive(tabs.first, app);
+      expect(provider.tokenCalls.filter(({ status }) => status !== 200)).toEqual([]);
+    },
+  );
+
+  test('B32: one after the other, by a browser that lost the first answer: signed in, alive', async () => {
+    const { app, browser, held } = await begin(1);
+    await openClone(browser).request(held.url);
+    // Its session is gone, and with it the proof that it may have the new one: it signs in once more.
+    const page = await browser.navigate(held);
+    expect(page).toMatchObject({ status: 200, text: expect.stringContaining('"sub":"alice"') });
+    expect(new URL(page.url).pathname).toBe('/user');
+    await expectAlive(browser, app);
+  });
+
+  test('B32: ten times at once', async () => {
+    const { provider, app, browser, held } = await begin(1);
+    const tabs = Array.from({ length: 10 }, () => openClone(browser));
+    await Promise.all(tabs.map((tab) => tab.request(held.url)));
+    expect(provider.tokenCalls).toHaveLength(1);
+    expect(new Set(tabs.map((tab) => sessionId(tab, app))).size).toBe(1);
+    for (const tab of tabs) expect(await whoIs(tab, app)).toBe('signed in as alice');
+  });
+
+  test('B32: by somebody else, who saw the URL: not signed in by it, and the browser that owns it is', async () => {
+    const { provider, app, browser, held } = await begin(1);
+    const [own, thief] = [openClone(browser), openBrowser({ account: 'mallory' })];
+    const [, stolen] = await Promise.all([own.request(held.url), thief.request(held.url)]);
+    expect(stolen.headers.location).not.toBe('/user');
+    expect(await whoIs(thief, app)).toBe('anonymous');
+    expect(await whoIs(own, app)).toBe('signed in as alice');
+    expect(await thief.request(held.url)).toMatchObject({ status: 302 });
+    expect(await whoIs(thief, app)).toBe('anonymous');
+    expect(provider.tokenCalls).toHaveLength(1);
+  });
+
+  test('B32: long after, signed in: back to the app; after a logout: a new sign-in, not the old session', async () => {
+    const { provider, app, browser, held } = await begin(1);
+    await browser.navigate(held);
+    travel(120);
+    expect(await browser.navigate(held)).toMatchObject({ url: `${app.url}/`, text: 'signed in as alice' });
+    expect(provider.tokenCalls).toHaveLength(1);
+    await browser.request(`${app.url}/logout`, { method: 'POST' });
+    expect(await browser.request(held.url)).toMatchObject({
+      status: 302,
+      headers: { location: expect.stringContaining(`${provider.issuer}/auth?`) },
+    });
+    expect(await whoIs(browser, app)).toBe('anonymous');
+  });
+
+  test('B32: right after a logout: not the session that just ended', async () => {
+    const { app, browser, held } = await begin(1);
+    const tab = openClone(browser);
+    await tab.navigate(held);
+    await tab.request(`${app.url}/logout`, { method: 'POST' });
+    for (const back of [tab, browser]) {
+      await back.request(held.url);
+      expect(await whoIs(back, app)).toBe('anonymous');
+    }
+  });
+});

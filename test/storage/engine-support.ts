@@ -1,0 +1,130 @@
+import { createHash } from 'node:crypto';
+import { describe } from '@jest/globals';
+import type { Store } from 'express-session';
+import type { Events } from '../../src/core/ports.ts';
+import { RedisCommands, type RedisDeadlines } from '../../src/storage/redis-commands.ts';
+import { RedisTokenStore, RedisTransactionStore } from '../../src/storage/redis-token-store.ts';
+import { bindStore, type StoreBinding } from '../../src/storage/store-binding.ts';
+import { type RedisClient, redisAvailable } from '../support/redis.ts';
+
+export const describeRedis = redisAvailable() ? describe : describe.skip;
+
+export const HOUR = 3_600_000;
+
+export interface RecordedEvents extends Events {
+  readonly seen: { name: string; details: object }[];
+  count(name: keyof Events): number;
+}
+
+const NAMES: readonly (keyof Events)[] = [
+  'refreshStarted',
+  'refreshSucceeded',
+  'refreshFailed',
+  'refreshRejected',
+  'responseLost',
+  'leaseWaited',
+  'leaseTakenOver',
+  'commitStored',
+  'commitRefused',
+  'commitRetried',
+  'olderVersionSeen',
+  'breakerOpened',
+  'breakerClosed',
+  'storeTimedOut',
+  'memoryHit',
+  'memoryMissed',
+];
+
+/** Every event there is, kept for the test to look at. */
+export function recordEvents(): RecordedEvents {
+  const seen: RecordedEvents['seen'] = [];
+  const recorders = NAMES.map((name) => [name, (details: object) => void seen.push({ name, details })]);
+  const count = (name: string) => seen.filter((event) => event.name === name).length;
+  return { ...Object.fromEntries(recorders), seen, count } as RecordedEvents;
+}
+
+/** A client that counts what it sends, and can be told to send nothing more: a process that has died. */
+export class WatchedClient {
+  readonly sent: string[][] = [];
+  isDead = false;
+  /** What is sent waits for this. */
+  gate: Promise<void> | undefined;
+  readonly #client: RedisClient;
+  readonly #waiters: { count: number; resolve: () => void }[] = [];
+
+  constructor(client: RedisClient) {
+    this.#client = client;
+  }
+
+  async sendCommand(words: string[]): Promise<unknown> {
+    if (this.isDead) return new Promise(() => {});
+    await this.gate;
+    this.sent.push(words);
+    for (const { count, resolve } of this.#waiters) if (this.sent.length >= count) resolve();
+    return this.#client.sendCommand(words);
+  }
+
+  /** Resolves when it has sent so many more commands: what a waiter does before them has had its turn. */
+  more(count: number): Promise<void> {
+    return new Promise((resolve) => this.#waiters.push({ count: this.sent.length + count, resolve }));
+  }
+}
+
+export interface Engine {
+  tokens: RedisTokenStore;
+  transactions: RedisTransactionStore;
+  events: RecordedEvents;
+}
+
+/** The Redis engine as one process has it. */
+export function redisEngine(
+  client: ConstructorParameters<typeof RedisCommands>[0],
+  deadlines: RedisDeadlines = { readMs: 2000, writeMs: 2000 },
+): Engine {
+  const events = recordEvents();
+  const commands = new RedisCommands(client, deadlines, events);
+  return {
+    tokens: new RedisTokenStore(commands, 'sess:', events),
+    transactions: new RedisTransactionStore(commands, 'sess:'),
+    events,
+  };
+}
+
+export function keyOf(ref: string): string {
+  return `sess:oidc.${sha256(ref)}`;
+}
+
+export function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}
+
+let count = 0;
+
+/** A record's name that no other test uses. */
+export function newRef(): string {
+  count += 1;
+  return `ref-${count}`;
+}
+
+/** Whether a promise is still open after the turns that are ready now. */
+export async function isPending(promise: Promise<unknown>): Promise<boolean> {
+  const OPEN = Symbol('open');
+  const turn = new Promise((resolve) => setImmediate(resolve, OPEN));
+  return (await Promise.race([promise, turn])) === OPEN;
+}
+
+const logger = { debug() {}, info() {}, warn() {}, error() {} };
+
+/** What `auth()` keeps beside the sessions of this store. */
+export function bindTo(store: Store, deadlineMs = 5000, events: Events = recordEvents()): StoreBinding {
+  const deadlines = { readMs: deadlineMs, writeMs: deadlineMs };
+  return bindStore(store, {
+    client: 'https://op.example web-app',
+    redis: undefined,
+    storeDeadlines: deadlines,
+    redisDeadlines: deadlines,
+    logger,
+    events,
+    handleField: 'oidc',
+  });
+}

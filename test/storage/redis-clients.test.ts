@@ -1,0 +1,120 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { createClientPool, createCluster, createSentinel, type RedisClientOptions } from 'redis';
+import { isRedisClient, type RedisClient as TokenStoreClient } from '../../src/storage/redis-commands.ts';
+import { freePort, type RedisClient, startRedis, type TestRedis } from '../support/redis.ts';
+import { describeRedis, HOUR, newRef, redisEngine, sha256 } from './engine-support.ts';
+
+/** What the package does with a client, once through; `flush` makes the server forget its scripts. */
+async function expectServes(client: unknown, flush: () => Promise<unknown>): Promise<void> {
+  expect(isRedisClient(client)).toBe(true);
+  const { tokens, transactions } = redisEngine(client as TokenStoreClient);
+  const ref = newRef();
+  const commit = (expected: number, payload: string) =>
+    tokens.commit(ref, { expected, payload, ttlMs: HOUR });
+  expect(await tokens.load(ref)).toEqual({ state: 'absent' });
+  expect([await commit(0, 'first'), await commit(0, 'other')]).toEqual(['committed', 'newer']);
+  await flush();
+  const lease = await tokens.acquire(ref, 1);
+  expect(lease).toMatchObject({ isHeld: true, record: { version: 1, payload: 'first' } });
+  expect(await commit(1, 'second')).toBe('committed');
+  await lease.release();
+  const newer = await tokens.acquire(ref, 1);
+  expect(newer).toMatchObject({ isHeld: false, record: { version: 2, payload: 'second' } });
+  await newer.release();
+  await tokens.renew(ref, 2, 2 * HOUR);
+  const record = await tokens.load(ref);
+  expect(record.state === 'present' && record.remainingMs > HOUR).toBe(true);
+  expect(await tokens.remove(ref)).toMatchObject({ state: 'present', version: 2 });
+  expect(await tokens.load(ref)).toEqual({ state: 'tombstone' });
+  const hash = sha256(ref);
+  expect(await transactions.peek(hash)).toBeUndefined();
+  await transactions.put(hash, 'payload', HOUR);
+  expect(await transactions.take(hash)).toBe('payload');
+  expect(await transactions.take(hash)).toBeUndefined();
+  expect(await transactions.peek(hash)).toEqual({ payload: 'payload', isTaken: true });
+  await transactions.remove(hash);
+  expect(await transactions.peek(hash)).toBeUndefined();
+}
+
+/** A sentinel that watches a server. */
+async function startSentinel(redis: TestRedis): Promise<{ port: number; stop(): Promise<void> }> {
+  const path = join(redis.folder, 'sentinel.conf');
+  const port = await freePort();
+  await writeFile(path, `port ${port}\nsentinel monitor tokens 127.0.0.1 ${redis.port} 1\n`);
+  const child = spawn('redis-server', [path, '--sentinel'], { stdio: ['ignore', 'pipe', 'ignore'] });
+  for await (const chunk of child.stdout.iterator({ destroyOnReturn: false }))
+    if (String(chunk).includes('+monitor')) break;
+  child.stdout.resume();
+  const stop = async () => {
+    const exited = once(child, 'exit');
+    child.kill();
+    await exited;
+  };
+  return { port, stop };
+}
+
+describeRedis('clients of Redis', () => {
+  let redis: TestRedis;
+  let client: RedisClient;
+  let flush: () => Promise<unknown>;
+
+  beforeAll(async () => {
+    redis = await startRedis();
+    client = await redis.client();
+    flush = () => client.sendCommand(['SCRIPT', 'FLUSH']);
+  });
+  afterAll(() => redis.close());
+
+  test('redis, with either version of the protocol', async () => {
+    for (const RESP of [2, 3] as const)
+      await expectServes(await redis.client({ RESP } as RedisClientOptions), flush);
+  });
+
+  test('redis, a pool of connections', async () => {
+    const pool = createClientPool({ url: redis.url }, { minimum: 3 });
+    await pool.connect();
+    await expectServes(pool, flush);
+    pool.destroy();
+  });
+
+  test('redis, a cluster', async () => {
+    const node = await startRedis(['--cluster-enabled', 'yes']);
+    const nodeClient = await node.client();
+    await nodeClient.sendCommand(['CLUSTER', 'ADDSLOTSRANGE', '0', '16383']);
+    while (!String(await nodeClient.sendCommand(['CLUSTER', 'INFO'])).includes('cluster_state:ok'));
+    const cluster = createCluster({ rootNodes: [{ url: node.url }] });
+    await cluster.connect();
+    await expectServes(cluster, () => nodeClient.sendCommand(['SCRIPT', 'FLUSH']));
+    cluster.destroy();
+    await node.close();
+  });
+
+  test('redis, a server found through a sentinel', async () => {
+    const { port, stop } = await startSentinel(redis);
+    const sentinelRootNodes = [{ host: '127.0.0.1', port }];
+    const sentinel = createSentinel({ name: 'tokens', sentinelRootNodes });
+    sentinel.on('error', () => {});
+    await sentinel.connect();
+    await expectServes(sentinel, flush);
+    sentinel.destroy();
+    await stop();
+  });
+
+  // As ioredis is: `sendCommand` takes an object of its own, `call` takes words.
+  test('ioredis', async () => {
+    const ioredis = {
+      sendCommand: () => Promise.reject(new TypeError('a Command is wanted')),
+      call: (command: string, ...words: string[]) => client.sendCommand([command, ...words]),
+    };
+    await expectServes(ioredis, flush);
+  });
+
+  test('what is no client is told apart', () => {
+    for (const other of [undefined, null, 'redis://127.0.0.1', {}, { get() {}, set() {} }, { send() {} }])
+      expect(isRedisClient(other)).toBe(false);
+  });
+});

@@ -1,0 +1,201 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { MemoryStore } from 'express-session';
+import type { HeldLock, TimedLock } from '../../src/storage/timed-lock.ts';
+import { latencyStore, seededRandom } from '../support/stores.ts';
+import { travel } from '../support/time.ts';
+import { isPending } from './engine-support.ts';
+import { callsOf, GatedStore, ReleasedLock, releaseAll, wait } from './timed-lock-support.ts';
+
+afterEach(releaseAll);
+
+async function take(lock: TimedLock, name: string, random: () => number = Math.random): Promise<HeldLock> {
+  for (;;) {
+    const held = await lock.tryTake(name);
+    if (held !== undefined) return held;
+    await new Promise((resolve) => setTimeout(resolve, 10 + 40 * random()));
+  }
+}
+
+describe('TimedLock', () => {
+  // One lock each, at the same time: it is waiting that takes the time.
+  const SEEDS = Array.from({ length: 24 }, (_, n) => n + 1);
+
+  test('C47: never two holders, whatever a store that is 0 to 30 ms away makes of their order', async () => {
+    const mostAtOnce = await Promise.all(
+      SEEDS.map(async (seed) => {
+        const random = seededRandom(seed);
+        const store = latencyStore(0, 30, seed);
+        let holders = 0;
+        let most = 0;
+        let taken = 0;
+        const contend = async () => {
+          const lock = new ReleasedLock(callsOf(store));
+          for (let round = 0; round < 3; round += 1) {
+            await wait(20 * random());
+            const held = await take(lock, 'record', random);
+            holders += 1;
+            taken += 1;
+            most = Math.max(most, holders);
+            await wait(40 * random());
+            holders -= 1;
+            await held.release();
+          }
+        };
+        await Promise.all([contend(), contend(), contend(), contend()]);
+        expect(taken).toBe(12);
+        return most;
+      }),
+    );
+    expect(mostAtOnce).toEqual(SEEDS.map(() => 1));
+  });
+
+  test('a write that comes late does not put a second holder beside the first', async () => {
+    const store = new GatedStore();
+    const [slow, fast] = [new ReleasedLock(callsOf(store)), new ReleasedLock(callsOf(store))];
+    let arrive = () => {};
+    const delayed = new Promise<void>((resolve) => {
+      arrive = resolve;
+    });
+    let writes = 0;
+    store.gate = (operation) => {
+      if (operation !== 'set') return undefined;
+      writes += 1;
+      return writes === 1 ? delayed : undefined;
+    };
+    const late = slow.tryTake('record');
+    while (writes === 0) await wait(1);
+    const held = await fast.tryTake('record');
+    expect(held).toBeDefined();
+    arrive();
+    // The first one puts its name back with its next heartbeat, which the late one waits for.
+    expect(await late).toBeUndefined();
+    expect(await slow.tryTake('record')).toBeUndefined();
+    await held?.release();
+    expect(await slow.tryTake('record')).toBeDefined();
+  });
+
+  test('a write that comes late where nobody else was: the lock is had after a heartbeat', async () => {
+    const store = new GatedStore();
+    let writes = 0;
+    store.gate = (operation) => {
+      writes += operation === 'set' ? 1 : 0;
+      return operation === 'set' && writes === 1 ? wait(100) : undefined;
+    };
+    expect(await new ReleasedLock(callsOf(store)).tryTake('record')).toBeDefined();
+  });
+
+  test('a look that comes back late is no reason to write', async () => {
+    const store = new GatedStore();
+    let gets = 0;
+    store.gate = (operation) => {
+      gets += operation === 'get' ? 1 : 0;
+      return gets === 1 ? wait(40) : undefined;
+    };
+    const lock = new ReleasedLock(callsOf(store));
+    expect(await lock.tryTake('record')).toBeUndefined();
+    expect(store.traffic.filter(({ operation }) => operation === 'set')).toEqual([]);
+    expect(await lock.tryTake('record')).toBeDefined();
+  });
+
+  test.each([
+    ['a fast store', 0, 60],
+    ['a slow one', 20, 4 * (20 + 20)],
+  ])('δ over %s: at least 60 ms and four times a write and a read', async (_title, latencyMs, leastMs) => {
+    const store = new GatedStore();
+    store.gate = () => (latencyMs > 0 ? wait(latencyMs) : undefined);
+    const lock = new ReleasedLock(callsOf(store));
+    await (await take(lock, 'first')).release();
+    store.traffic.length = 0;
+    const held = await take(lock, 'second');
+    const written = store.traffic.findLast(({ operation }) => operation === 'set');
+    const readBack = store.traffic.at(-1);
+    const deltaMs = (readBack?.startedAt ?? 0) - (written?.endedAt ?? 0);
+    // A timer may fire a millisecond early.
+    expect(deltaMs).toBeGreaterThanOrEqual(leastMs - 2);
+    await held.release();
+  });
+
+  test('a lock that nobody gave back is taken over when it ends, and not before', async () => {
+    const store = new MemoryStore();
+    const [dead, next] = [new ReleasedLock(callsOf(store)), new ReleasedLock(callsOf(store))];
+    expect((await dead.tryTake('record'))?.isTakeover).toBe(false);
+    travel(2.5);
+    expect(await next.tryTake('record')).toBeUndefined();
+    travel(0.6);
+    const held = await next.tryTake('record');
+    expect(held?.isTakeover).toBe(true);
+    await held?.release();
+    expect((await dead.tryTake('record'))?.isTakeover).toBe(false);
+  });
+
+  test('one that woke up after its lock was taken over neither frees nor keeps it', async () => {
+    const store = new MemoryStore();
+    const [stalled, next] = [new ReleasedLock(callsOf(store)), new ReleasedLock(callsOf(store))];
+    const lost = await stalled.tryTake('record');
+    travel(3.1);
+    const held = await next.tryTake('record');
+    await lost?.release();
+    expect(await stalled.tryTake('record')).toBeUndefined();
+    await held?.release();
+    expect(await stalled.tryTake('record')).toBeDefined();
+  });
+
+  test('a lock that the store forgot is respected for five seconds past its end by whoever saw it', async () => {
+    const store = new MemoryStore();
+    const [a, saw, never] = [1, 2, 3].map(() => new ReleasedLock(callsOf(store))) as [
+      TimedLock,
+      TimedLock,
+      TimedLock,
+    ];
+    const held = await a.tryTake('record');
+    expect(await saw.tryTake('record')).toBeUndefined();
+    await new Promise<void>((resolve) => store.clear(() => resolve()));
+    expect(await saw.tryTake('record')).toBeUndefined();
+    travel(7.5);
+    expect(await saw.tryTake('record')).toBeUndefined();
+    const other = await never.tryTake('record');
+    expect(other).toBeDefined();
+    await other?.release();
+    travel(0.6);
+    expect(await saw.tryTake('record')).toBeDefined();
+    await held?.release();
+  });
+
+  test('one that was given back is no forgotten one, however many others came between', async () => {
+    const store = new MemoryStore();
+    const [a, b, c] = [1, 2, 3].map(() => new ReleasedLock(callsOf(store))) as [
+      TimedLock,
+      TimedLock,
+      TimedLock,
+    ];
+    const first = await a.tryTake('record');
+    expect(await b.tryTake('record')).toBeUndefined();
+    await first?.release();
+    await (await c.tryTake('record'))?.release();
+    expect(await b.tryTake('record')).toBeDefined();
+  });
+
+  test('a heartbeat keeps the lock and tells a store that forgot it; none is written after the release', async () => {
+    const store = new GatedStore();
+    const [a, b] = [new ReleasedLock(callsOf(store)), new ReleasedLock(callsOf(store))];
+    const held = await a.tryTake('record');
+    await new Promise<void>((resolve) => store.clear(() => resolve()));
+    let isBeating = false;
+    let arrive = () => {};
+    const delayed = new Promise<void>((resolve) => {
+      arrive = resolve;
+    });
+    store.gate = (operation, record) => {
+      if (operation !== 'set' || record?.released === true) return undefined;
+      isBeating = true;
+      return delayed;
+    };
+    while (!isBeating) await wait(10);
+    const released = held?.release() as Promise<void>;
+    expect(await isPending(released)).toBe(true);
+    arrive();
+    await released;
+    store.gate = () => undefined;
+    expect((await b.tryTake('record'))?.isTakeover).toBe(false);
+  });
+});
