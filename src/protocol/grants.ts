@@ -163,7 +163,7 @@ function detailOf(error: unknown): string {
 const METADATA_CODES = [
   'OAUTH_MISSING_SERVER_METADATA',
   'OAUTH_INVALID_SERVER_METADATA',
-  'OAUTH_HTTP_REQUEST_FORBIDDEN',
+  'OAUTH_REQUEST_PROTOCOL_FORBIDDEN',
 ];
 
 /** Before the token endpoint was called: the authorization response was an error, or did not fit the request. */

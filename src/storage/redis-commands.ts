@@ -101,12 +101,16 @@ export class RedisCommands {
     onLate?: (answer: unknown) => void,
   ): Promise<unknown> {
     let timer: ReturnType<typeof setTimeout> | undefined;
+    let isSettled = false;
     const timeout = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => {
+      const giveUp = () => {
+        if (isSettled) return;
         this.#events.storeTimedOut({});
         work.then(onLate, () => undefined);
         reject(new StoreUnavailableError(`Redis did not ${what} within ${deadlineMs} ms.`));
-      }, deadlineMs);
+      };
+      // Where the whole process stood still the answer is there, unread: it gets its turn before the deadline does.
+      timer = setTimeout(() => setImmediate(giveUp), deadlineMs);
       timer.unref?.();
     });
     try {
@@ -116,6 +120,7 @@ export class RedisCommands {
         ? error
         : new StoreUnavailableError(`Redis could not ${what}.`, error);
     } finally {
+      isSettled = true;
       clearTimeout(timer);
     }
   }

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { expect } from '@jest/globals';
-import type { TestApp } from '../support/app.ts';
+import { startApp, type TestApp } from '../support/app.ts';
 import type { Answer, Browser } from '../support/browser.ts';
 import { expectNoSecrets } from '../support/leaks.ts';
 import type { SignOptions, TestProvider } from '../support/provider.ts';
@@ -72,6 +72,40 @@ export async function heldCallback(browser: Browser, app: TestApp, returnTo = '/
 
 export async function whoIs(browser: Browser, app: TestApp): Promise<string> {
   return (await browser.request(app.url)).text;
+}
+
+export interface RecordedApp {
+  app: TestApp;
+  /** Where the app sent something, and whether `fetch` was to follow redirects. */
+  sent: { url: string; redirect: string | undefined }[];
+  /** Answers instead of the provider's, by the end of the URL. */
+  answers: Record<string, () => Promise<Response>>;
+}
+
+/** An app whose every request to the provider is recorded and can be answered otherwise; `/userinfo` asks for that. */
+export async function startRecordedApp(provider: TestProvider): Promise<RecordedApp> {
+  const sent: RecordedApp['sent'] = [];
+  const stage: Omit<RecordedApp, 'app'> = { sent, answers: {} };
+  const app = await startApp({
+    provider,
+    auth: {
+      grantTimeoutMs: 400,
+      fetch: (url, init) => {
+        sent.push({ url, redirect: init.redirect });
+        const answer = Object.entries(stage.answers).find(([end]) => url.endsWith(end))?.[1];
+        return answer === undefined ? fetch(url, init) : answer();
+      },
+    },
+    routes: (site) => {
+      site.get('/userinfo', (req, res) => {
+        req.oidc.fetchUserInfo().then(
+          (claims) => res.json(claims),
+          (error: Error) => res.json({ failed: error.name }),
+        );
+      });
+    },
+  });
+  return Object.assign(stage, { app });
 }
 
 /** A server on loopback with a handler of the test's. */

@@ -154,7 +154,7 @@ describe('A25: a sibling lives as long as its session', () => {
     for (let day = 0; day < 7; day += 1) {
       travel(DAY);
       expect(await silent(browser, app)).toMatchObject({ source: 'cache' });
-      await until(() => remaining(app.store)[0] === 48).catch((e) => { throw new Error(`${day} ${remaining(app.store)} ${app.logText()}`); });
+      await until(() => remaining(app.store)[0] === 48);
     }
     expect(provider.tokenCalls).toEqual([]);
     expect(await silent(browser, app, 'force')).toMatchObject({ source: 'provider' });

@@ -236,6 +236,24 @@ describe('B35: a slow store', () => {
     await expectAlive(browser, app);
   });
 
+  test('B35: a process that stood still for longer than the deadlines does not blame the store', async () => {
+    const provider = await openProvider();
+    const store = countingStore();
+    const auth = { storeReadTimeoutMs: 30, storeWriteTimeoutMs: 30 };
+    const app = await openApp(provider, { store, auth });
+    const standStill = () => {
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+      return undefined;
+    };
+    const browser = openBrowser();
+    store.fault = { get: (sid) => (sid.startsWith('oidc.') ? standStill() : undefined), set: standStill };
+    await browser.login(app);
+    expect(await silent(browser, app)).toMatchObject({ source: 'cache' });
+    expect(await silent(browser, app, 'force')).toMatchObject({ source: 'provider' });
+    store.fault = {};
+    expect([provider.authorizations.length, provider.tokenCalls.length]).toEqual([1, 2]);
+  });
+
   test('B35: the challenge is stored before the redirect leaves, too', async () => {
     const { app, provider, browser } = await slow({ set: 300 });
     const page = await browser.navigate(`${app.url}/token`);
