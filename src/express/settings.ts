@@ -9,6 +9,7 @@ import { type Fetch, isSecureUrl } from '../protocol/fetch.ts';
 import { ASYMMETRIC_ALGORITHMS } from '../protocol/jwt.ts';
 import type { RingKey } from '../storage/encryption.ts';
 import type { RedisPlace } from '../storage/store-binding.ts';
+import { parseClientAuth, parsePrivateKey } from './client-options.ts';
 import { consoleLogger, parseLogger } from './logger.ts';
 import {
   choice,
@@ -111,16 +112,6 @@ const NAMES = [
   'logger',
   'allowInsecureRequests',
 ] as const satisfies readonly (keyof AuthOptions)[];
-
-const CLIENT_AUTH_METHODS = [
-  'auto',
-  'client_secret_basic',
-  'client_secret_post',
-  'client_secret_jwt',
-  'private_key_jwt',
-  'tls_client_auth',
-  'none',
-] as const;
 
 const DEFAULT_SCOPES = 'openid profile email offline_access';
 
@@ -250,26 +241,6 @@ function parseRoutes(routes: RouteOptions = {}): Settings['routes'] {
   if (new Set(paths).size < paths.length)
     fail('Two routes have the same path: login, callback and logout need one each.');
   return { ...parsed, callback: parsed.callback };
-}
-
-function parseClientAuth(options: AuthOptions, clientSecret: string | undefined): Settings['clientAuth'] {
-  if (typeof options.clientAuth === 'function') return options.clientAuth;
-  const method = choice(options.clientAuth, CLIENT_AUTH_METHODS, 'clientAuth') ?? 'auto';
-  if (method.startsWith('client_secret') && clientSecret === undefined) {
-    throw new ConfigurationError(
-      `clientAuth ${method} needs a client secret: pass clientSecret or set OIDC_CLIENT_SECRET.`,
-    );
-  }
-  if (method === 'private_key_jwt' && options.clientPrivateKey === undefined) {
-    throw new ConfigurationError('clientAuth private_key_jwt needs clientPrivateKey, a private JWK.');
-  }
-  return method;
-}
-
-function parsePrivateKey(jwk: ClientPrivateKey | undefined): ClientPrivateKey | undefined {
-  if (jwk !== undefined && (typeof jwk?.kty !== 'string' || typeof jwk.d !== 'string'))
-    throw new TypeError('clientPrivateKey must be a private JWK, an object with kty and d');
-  return jwk;
 }
 
 function parseSigningAlg(alg: string): string {
