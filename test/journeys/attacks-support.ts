@@ -27,7 +27,7 @@ export function expectSafe(
   if (/text\/html/.test(headers['content-type'] ?? '') && status >= 300) {
     expect(headers['content-security-policy']).toMatch(/^default-src 'none'/);
     expect(headers['cache-control']).toBe('no-store');
-    expect(text).not.toMatch(/<script|javascript:|onerror=/i);
+    expect(text).not.toMatch(/<script|<[^>]*(javascript:|\son\w+=)/i);
   }
   if (/json/.test(headers['content-type'] ?? '')) JSON.parse(text);
   const { location } = headers;
@@ -123,11 +123,12 @@ export async function listen(
   };
 }
 
-/** Sends exactly these bytes and reads the answer to its end. */
+/** Sends exactly these bytes, with `Connection: close` among them, and reads the answer to its end. */
 export async function sendRaw(app: TestApp, request: string): Promise<Answer> {
   const { hostname, port } = new URL(app.url);
   const socket = connect(Number(port), hostname);
-  socket.end(Buffer.from(request, 'latin1'));
+  // Not `end`: Node's server answers nobody who has closed their half.
+  socket.write(Buffer.from(request, 'latin1'));
   const chunks: Buffer[] = [];
   for await (const chunk of socket) chunks.push(chunk);
   const [head = '', ...body] = Buffer.concat(chunks).toString('latin1').split('\r\n\r\n');

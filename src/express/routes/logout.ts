@@ -27,8 +27,11 @@ export async function logoutRoute(
   const isForeign =
     req.method === 'POST' ? req.headers['sec-fetch-site'] === 'cross-site' : !isSameOrigin(req.headers);
   if (isForeign) {
+    const { baseUrl } = context.settings;
+    const here = publicPath(req.originalUrl.split('?', 1)[0] as string, baseUrl);
     const action = {
-      href: publicPath(req.originalUrl.split('?', 1)[0] as string, context.settings.baseUrl),
+      // A request line can name another host (RFC 9112 §3.2.2). No browser's does, so the button may lead home.
+      href: safeReturnTo(here, baseUrl),
       label: 'Sign out',
       method: 'post' as const,
     };
