@@ -1,5 +1,5 @@
 import { InteractionRequiredError } from '../core/errors.ts';
-import { scopeSet } from '../core/scopes.ts';
+import { isScope, scopeSet } from '../core/scopes.ts';
 import { type NormalizedRequest, normalizeRequest } from '../core/token-request.ts';
 import { parseWwwAuthenticate } from '../core/www-authenticate.ts';
 import { isSecureUrl } from '../protocol/fetch.ts';
@@ -30,14 +30,14 @@ export async function fetchWithToken(
   const request = requestFor(settings, url, call.request);
   const first = await withChallenge(source, () => source.acquire(request));
   const answer = await send(settings, url, call.init, first);
-  const better = betterRequest(answer, request, first);
+  const better = betterRequest(url, answer, request, first);
   if (better === undefined || !isRepeatable(call.init.body)) return answer;
-  await answer.body?.cancel();
+  await discard(answer);
   const second = await withChallenge(source, () => source.acquire(better.request));
   const again = await send(settings, url, call.init, second);
-  const wanted = betterRequest(again, better.request, second);
+  const wanted = betterRequest(url, again, better.request, second);
   if (wanted === undefined || wanted.kind === 'rejected') return again;
-  await again.body?.cancel();
+  await discard(again);
   const error = new InteractionRequiredError({ ...wanted.request, reason: 'step_up' });
   await source.challenge(error);
   throw error;
@@ -63,25 +63,46 @@ function parseTarget(settings: Settings, target: string | URL): URL {
 /** The request that was given, or the resource whose URL this is. A token never goes to another resource's origin. */
 function requestFor(settings: Settings, url: URL, input: TokenRequestInput | undefined): NormalizedRequest {
   const { requestDefaults, resourceUrls } = settings;
-  const name =
-    input === undefined
-      ? Object.keys(resourceUrls).find((candidate) => isBelow(url, resourceUrls[candidate]))
-      : input;
-  if (typeof name === 'string' && resourceUrls[name] !== undefined && !isBelow(url, resourceUrls[name])) {
-    throw new TypeError(
-      `The resource ${name} is at ${resourceUrls[name].href}: its token is not sent to ${url.origin}`,
-    );
-  }
-  if (name === undefined) {
+  const wanted = input ?? resourceAt(resourceUrls, url);
+  if (wanted === undefined) {
     throw new TypeError(
       `No resource in auth({ resources }) has a url that ${url.origin} belongs to: add one, or pass a token request`,
     );
   }
-  return normalizeRequest(name, requestDefaults);
+  const request = normalizeRequest(wanted, requestDefaults);
+  const homes = homesOf(settings, wanted, request);
+  if (homes.length > 0 && !homes.some(([, home]) => isBelow(url, home))) {
+    const [name, home] = homes[0] as [string, URL];
+    throw new TypeError(`The resource ${name} is at ${home.href}: its token is not sent to ${url.origin}`);
+  }
+  return request;
 }
 
-function isBelow(url: URL, base: URL | undefined): boolean {
-  if (base === undefined || url.origin !== base.origin) return false;
+/** Of several that hold the URL the one that says most about it. */
+function resourceAt(resourceUrls: Settings['resourceUrls'], url: URL): string | undefined {
+  return Object.entries(resourceUrls)
+    .filter(([, base]) => isBelow(url, base))
+    .sort(([, a], [, b]) => b.pathname.length - a.pathname.length)[0]?.[0];
+}
+
+/** Where the token of a request may go: to the resource it names, or to those with its resource or audience. */
+function homesOf(
+  { resourceUrls, requestDefaults: { resources } }: Settings,
+  input: TokenRequestInput,
+  { resource, audience }: NormalizedRequest,
+): [string, URL][] {
+  const isNamed = typeof input === 'string' && Object.hasOwn(resources, input);
+  const isExplicit =
+    typeof input === 'object' && !Array.isArray(input) && ('resource' in input || 'audience' in input);
+  return Object.entries(resourceUrls).filter(([name]) => {
+    if (isNamed) return name === input;
+    const target = resources[name];
+    return isExplicit && target?.resource === resource && target?.audience === audience;
+  });
+}
+
+function isBelow(url: URL, base: URL): boolean {
+  if (url.origin !== base.origin) return false;
   const path = base.pathname.replace(/\/+$/, '');
   return url.pathname === path || url.pathname.startsWith(`${path}/`);
 }
@@ -103,37 +124,61 @@ function isRepeatable(body: RequestInit['body']): boolean {
 
 /** What to ask for instead, by the words of the API's refusal (RFC 6750 §3.1, RFC 9470 §3, claims challenges). */
 function betterRequest(
+  url: URL,
   answer: Response,
   request: NormalizedRequest,
-  token: TokenResult,
+  { accessToken }: TokenResult,
 ): { kind: 'better' | 'rejected'; request: NormalizedRequest } | undefined {
-  if (answer.status !== 401 && answer.status !== 403) return undefined;
-  const challenges = parseWwwAuthenticate(answer.headers.get('www-authenticate'));
-  const { parameters = {} } = challenges.find(({ scheme }) => scheme.toLowerCase() === 'bearer') ?? {};
+  if ((answer.status !== 401 && answer.status !== 403) || isFromElsewhere(answer, url)) return undefined;
+  const parameters = bearerParameters(answer);
   const claims = readClaims(parameters.claims);
   if (claims !== undefined) return { kind: 'better', request: { ...request, claims } };
+  const rejected = accessToken;
   if (parameters.error === 'insufficient_user_authentication') {
-    const maxAge = /^\d{1,9}$/.test(parameters.max_age ?? '') ? Number(parameters.max_age) : undefined;
-    return { kind: 'better', request: { ...request, acrValues: parameters.acr_values, maxAge } };
+    const acrValues = words(parameters.acr_values).join(' ') || request.acrValues;
+    const maxAge = /^\d{1,9}$/.test(parameters.max_age ?? '') ? Number(parameters.max_age) : request.maxAge;
+    return { kind: 'better', request: { ...request, acrValues, maxAge, rejected } };
   }
-  if (parameters.error === 'insufficient_scope' && parameters.scope !== undefined) {
-    const scopes = scopeSet([
-      ...request.scopes,
-      ...parameters.scope.split(' ').filter((scope) => scope !== ''),
-    ]);
-    return { kind: 'better', request: withScopes(request, scopes) };
-  }
+  const scopes = words(parameters.scope).filter(isScope);
+  if (parameters.error === 'insufficient_scope' && scopes.length > 0)
+    return { kind: 'better', request: { ...withScopes(request, scopes), rejected } };
   if (answer.status !== 401) return undefined;
-  return { kind: 'rejected', request: { ...request, rejected: token.accessToken } };
+  return { kind: 'rejected', request: { ...request, rejected } };
 }
 
-function withScopes(request: NormalizedRequest, scopes: readonly string[]): NormalizedRequest {
+/** The answer of another origin that a redirect led to, and that has not seen the token. */
+function isFromElsewhere(answer: Response, url: URL): boolean {
+  return answer.redirected && URL.canParse(answer.url) && new URL(answer.url).origin !== url.origin;
+}
+
+/** Of several Bearer challenges the one that says what is wrong. */
+function bearerParameters(answer: Response): Readonly<Record<string, string>> {
+  const all = parseWwwAuthenticate(answer.headers.get('www-authenticate'))
+    .filter(({ scheme }) => scheme.toLowerCase() === 'bearer')
+    .map(({ parameters }) => parameters);
+  return all.find(({ error, claims }) => (error ?? claims) !== undefined) ?? all[0] ?? {};
+}
+
+function words(text = ''): string[] {
+  return text.split(' ').filter((word) => word !== '');
+}
+
+function withScopes(request: NormalizedRequest, more: readonly string[]): NormalizedRequest {
   const { resource, audience } = request;
   const target = {
     ...(resource === undefined ? {} : { resource }),
     ...(audience === undefined ? {} : { audience }),
   };
-  return normalizeRequest({ scopes, ...target }, { scopes: [], target: {}, resources: {} });
+  const { scopes, key } = normalizeRequest(
+    { scopes: scopeSet([...request.scopes, ...more]), ...target },
+    { scopes: [], target: {}, resources: {} },
+  );
+  return { ...request, scopes, key, forceRefresh: false };
+}
+
+/** What has been refused is not read to its end; that it breaks off is nobody's matter. */
+async function discard(answer: Response): Promise<void> {
+  await answer.body?.cancel().catch(() => {});
 }
 
 /** A claims challenge in base64url or as plain JSON text. */
