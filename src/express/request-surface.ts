@@ -22,6 +22,7 @@ import { challengeWhenFailing } from './challenge.ts';
 import { type Context, type Shared, signedIn } from './context.ts';
 import { endAccount } from './end-account.ts';
 import { fetchWithToken } from './fetch-with-token.ts';
+import { knownFields, nonEmpty } from './option-values.ts';
 import { sendToProvider } from './routes/login.ts';
 import { type LogoutOptions, logout } from './routes/logout.ts';
 import { dropHandle, saveSession } from './session.ts';
@@ -114,6 +115,18 @@ export interface LoginOptions {
   claims?: string | Readonly<Record<string, unknown>>;
 }
 
+const LOGIN_FIELDS: readonly (keyof LoginOptions)[] = [
+  'returnTo',
+  'scopes',
+  'resource',
+  'audience',
+  'prompt',
+  'loginHint',
+  'acrValues',
+  'maxAge',
+  'claims',
+];
+
 /** `res.oidc`: the login and logout routes, from the app's own code. Both answer the request. */
 export class ResponseOidc {
   readonly #context: Context;
@@ -128,17 +141,18 @@ export class ResponseOidc {
 
   /** Sends the user to the provider. */
   async login(options: LoginOptions = {}): Promise<void> {
+    knownFields(options, LOGIN_FIELDS, 'res.oidc.login()');
     const { baseUrl } = this.#context.settings;
     const here = this.#req.method === 'GET' ? publicPath(this.#req.originalUrl, baseUrl) : undefined;
     await sendToProvider(this.#context, this.#req, this.#res, {
       kind: 'login',
       returnTo: safeReturnTo(options.returnTo ?? here, baseUrl),
-      prompt: options.prompt,
-      loginHint: options.loginHint,
+      prompt: nonEmpty(options.prompt, 'prompt'),
+      loginHint: nonEmpty(options.loginHint, 'loginHint'),
       request: {
         scopes: options.scopes === undefined ? [] : parseScopes(options.scopes),
         resource: options.resource === undefined ? undefined : parseResource(options.resource),
-        audience: options.audience,
+        audience: nonEmpty(options.audience, 'audience'),
         claims: parseClaims(options.claims),
         acrValues: options.acrValues === undefined ? undefined : parseAcrValues(options.acrValues),
         maxAge: parseMaxAge(options.maxAge),
