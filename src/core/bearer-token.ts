@@ -35,8 +35,8 @@ const ACCESS_TOKEN_TYPES: ReadonlySet<string> = new Set([
   '',
 ]);
 
-/** Claims that only ID tokens have: an ID token is no access token, whatever its audience. */
-const ID_TOKEN_CLAIMS = ['nonce', 'at_hash', 'c_hash', 's_hash'];
+/** Claims that only ID tokens have, and logout tokens: they are no access tokens, whatever their audience. */
+const FOREIGN_CLAIMS = ['nonce', 'at_hash', 'c_hash', 's_hash', 'events'];
 
 /** Whether the header of a JWT says that it may be an access token. */
 export function isAccessTokenType(typ: unknown): boolean {
@@ -58,11 +58,11 @@ function refuseIdentity(
   now: number,
 ): BearerRefusal | undefined {
   const { clockTolerance } = demands;
-  if (ID_TOKEN_CLAIMS.some((name) => Object.hasOwn(claims, name))) return invalid('It is an ID token');
-  if (typeof claims.typ === 'string' && /^(id|refresh|logout)$/i.test(claims.typ))
+  const isForeign = FOREIGN_CLAIMS.some((name) => Object.hasOwn(claims, name));
+  if (isForeign || (typeof claims.typ === 'string' && /^(id|refresh|logout)$/i.test(claims.typ)))
     return invalid('It is no access token');
   if (claims.iss !== demands.issuer) return invalid('It is of another issuer');
-  if (typeof claims.exp !== 'number') return invalid('It has no expiry');
+  if (typeof claims.exp !== 'number' || !Number.isFinite(claims.exp)) return invalid('It has no expiry');
   if (claims.exp + clockTolerance <= now) return invalid('It has expired');
   if (claims.nbf !== undefined && !isPast(claims.nbf, now + clockTolerance))
     return invalid('It is not valid yet');
