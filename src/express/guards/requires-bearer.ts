@@ -65,6 +65,8 @@ export function requiresBearer(options: BearerOptions, handler?: BearerHandler):
   );
 }
 
+const CLAIM_TYPES: ReadonlySet<string> = new Set(['string', 'number', 'boolean']);
+
 function parseBearerOptions(options: BearerOptions) {
   knownFields(options, ['audience', 'issuer', 'scopes', 'claims', 'acrValues', 'maxAge'], 'requiresBearer()');
   const audience = [options.audience].flat() as readonly unknown[];
@@ -76,6 +78,9 @@ function parseBearerOptions(options: BearerOptions) {
   const maxAge = parseMaxAge(options.maxAge);
   const claims = options.claims ?? {};
   knownFields(claims, Object.keys(claims), 'claims of requiresBearer()');
+  const wrong = Object.keys(claims).find((name) => !CLAIM_TYPES.has(typeof claims[name]));
+  if (wrong !== undefined)
+    throw new TypeError(`claims.${wrong} of requiresBearer() must be a string, a number or a boolean`);
   return {
     issuer: options.issuer === undefined ? undefined : parseUrl(options.issuer, 'issuer of requiresBearer()'),
     demandsOf: (issuer: string, clockTolerance: number): BearerDemands => ({
@@ -122,7 +127,8 @@ function refusal(
   const isLevel = refused.error === 'insufficient_user_authentication';
   const challenge = formatChallenge(scheme === 'dpop' ? 'DPoP' : 'Bearer', {
     error: refused.error,
-    error_description: refused.description,
+    // RFC 6750 §3 allows neither quotes nor backslashes in it, not even escaped.
+    error_description: refused.description.replace(/["\\]/g, "'"),
     scope: isScope ? demands.scopes.join(' ') : undefined,
     acr_values: isLevel ? demands.acrValues : undefined,
     max_age: isLevel && demands.maxAge !== undefined ? String(demands.maxAge) : undefined,
