@@ -3,6 +3,7 @@ import type { NextFunction, Request, RequestHandler, Response } from 'express';
 import type { Store } from 'express-session';
 import type { Cipher, Clock } from '../core/ports.ts';
 import { publicPath } from '../core/return-to.ts';
+import { expiryOf } from '../protocol/access-token.ts';
 import { Provider } from '../protocol/provider.ts';
 import { AccessTokenMemory } from '../storage/access-token-memory.ts';
 import { boundedCache } from '../storage/bounded-cache.ts';
@@ -123,7 +124,7 @@ export function auth(options?: AuthOptions): AuthHandle {
     close,
     getAppToken: (request?: TokenRequestInput) => getAppToken(shared, request),
     getTokenOnBehalfOf: (accessToken: string, request?: TokenRequestInput) =>
-      getTokenOnBehalfOf(shared, { token: accessToken, expiresAt: Number.POSITIVE_INFINITY }, request),
+      getTokenOnBehalfOf(shared, { token: accessToken, expiresAt: expiryOf(accessToken) }, request),
     forSession: (sessionId: string, store?: Store) =>
       forSession(() => (store === undefined ? firstContext() : contextFor(store)), sessionId),
   });

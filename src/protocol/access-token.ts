@@ -45,6 +45,15 @@ function claimsOf(token: string): Record<string, unknown> {
   }
 }
 
+/** Epoch seconds; infinite for an opaque token, which shows no expiry. */
+export function expiryOf(token: string): number {
+  try {
+    return decodeJwt(token).exp ?? Number.POSITIVE_INFINITY;
+  } catch {
+    return Number.POSITIVE_INFINITY;
+  }
+}
+
 /** Asks the provider about an opaque token (RFC 7662). Undefined: it is not active. */
 export async function introspect(
   { config }: Connection,
