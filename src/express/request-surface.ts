@@ -204,10 +204,11 @@ export type AppTokenResult = Omit<TokenResult, 'account'>;
 export type OnBehalfOfResult = Omit<TokenResult, 'account'>;
 
 export async function getAppToken(shared: Shared, input?: TokenRequestInput): Promise<AppTokenResult> {
+  // The login's own scopes are a user's.
   const request =
-    input === undefined
-      ? normalizeRequest({ scopes: [] }, shared.settings.requestDefaults)
-      : normalize(shared, input);
+    typeof input === 'string'
+      ? normalize(shared, input)
+      : normalizeRequest(input, { ...shared.settings.requestDefaults, scopes: [] });
   const own = shared.appTokens.fromMemory(request);
   return withoutAccount(
     own === undefined ? await shared.appTokens.acquire(request) : { token: own, source: 'cache' },
