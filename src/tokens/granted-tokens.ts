@@ -58,17 +58,27 @@ export class GrantedTokens {
     const own = this.fromMemory(key, request);
     if (own !== undefined) return { token: own, source: 'cache' };
     const skips = request.forceRefresh || request.claims !== undefined;
-    const known = cache.get(key) ?? (await grantable.shared?.read().catch(() => undefined));
-    const usable =
-      known !== undefined && known.accessToken !== request.rejected && clock.now() < known.expiresAt
-        ? known
-        : undefined;
-    if (usable !== undefined && !skips && clock.now() < hardExpiry(usable)) {
+    const usable = skips ? undefined : await this.#known(grantable);
+    if (usable !== undefined && clock.now() < hardExpiry(usable)) {
       cache.set(key, usable);
       if (clock.now() >= usable.refreshAt) this.#renewInBackground(grantable);
       return { token: usable, source: 'cache' };
     }
-    return this.#askForCaller(grantable, skips ? undefined : usable);
+    return this.#askForCaller(grantable, usable);
+  }
+
+  /** This process's token; where that is about to end, the one that another process may have got meanwhile. */
+  async #known({ key, request, shared }: Grantable): Promise<CachedToken | undefined> {
+    const { cache, clock } = this.#parts;
+    const own = this.#usable(cache.get(key), request);
+    if (shared === undefined || (own !== undefined && clock.now() < hardExpiry(own))) return own;
+    const other = this.#usable(await shared.read().catch(() => undefined), request);
+    return other !== undefined && (own === undefined || other.expiresAt > own.expiresAt) ? other : own;
+  }
+
+  #usable(token: CachedToken | undefined, request: NormalizedRequest): CachedToken | undefined {
+    if (token === undefined || token.accessToken === request.rejected) return undefined;
+    return this.#parts.clock.now() < token.expiresAt ? token : undefined;
   }
 
   async close(): Promise<void> {
