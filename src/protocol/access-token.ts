@@ -6,14 +6,21 @@ import {
   EmbeddedJWK,
   type JWK,
 } from 'jose';
-import { tokenIntrospection } from 'openid-client';
+import { ResponseBodyError, tokenIntrospection, WWWAuthenticateChallengeError } from 'openid-client';
 import { isAccessTokenType } from '../core/bearer-token.ts';
+import { ConfigurationError } from '../core/errors.ts';
 import { ASYMMETRIC_ALGORITHMS, InvalidJwtError } from './jwt.ts';
 import type { Connection } from './provider.ts';
 
-/** Whether a token has the form of a signed JWT; everything else is opaque to us. */
+/** Whether a token shows the header of a signed JWT, or of an unsigned one; everything else is opaque to us. */
 export function isJwt(token: string): boolean {
-  return /^[\w-]+\.[\w-]+\.[\w-]+$/.test(token);
+  if (token.split('.', 4).length !== 3) return false;
+  try {
+    decodeProtectedHeader(token);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /**
@@ -54,14 +61,31 @@ export function expiryOf(token: string): number {
   }
 }
 
-/** Asks the provider about an opaque token (RFC 7662). Undefined: it is not active. */
+/**
+ * Asks the provider about an opaque token (RFC 7662). Undefined: it is not active, or nothing that the provider knows.
+ *
+ * @throws {ConfigurationError} when the provider does not tell this client.
+ */
 export async function introspect(
   { config }: Connection,
   token: string,
 ): Promise<Record<string, unknown> | undefined> {
-  const answer = await tokenIntrospection(config, token, { token_type_hint: 'access_token' });
-  return answer.active === true ? { ...answer } : undefined;
+  try {
+    const answer = await tokenIntrospection(config, token, { token_type_hint: 'access_token' });
+    return answer.active === true ? { ...answer } : undefined;
+  } catch (error) {
+    if (error instanceof ResponseBodyError && TOKEN_REFUSED.has(error.error)) return undefined;
+    const isRefused = error instanceof ResponseBodyError || error instanceof WWWAuthenticateChallengeError;
+    if (!isRefused || (error.status !== 401 && error.status !== 403)) throw error;
+    throw new ConfigurationError(
+      'The provider does not let this client introspect tokens. Check the client id, the client secret and clientAuth.',
+      error,
+    );
+  }
 }
+
+/** What some providers answer instead of `active: false`. */
+const TOKEN_REFUSED: ReadonlySet<string> = new Set(['unsupported_token_type', 'invalid_token']);
 
 export interface DpopProof {
   /** The thumbprint of the key that signed the proof (RFC 7638). */

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type BearerDemands, type BearerRefusal, bindingOf, refuseClaims } from '../core/bearer-token.ts';
-import { ProviderUnavailableError } from '../core/errors.ts';
+import { ConfigurationError, ProviderUnavailableError } from '../core/errors.ts';
 import type { BoundedCache, Clock } from '../core/ports.ts';
 import { introspect, isJwt, verifyAccessToken, verifyDpopProof } from '../protocol/access-token.ts';
 import { InvalidJwtError } from '../protocol/jwt.ts';
@@ -59,6 +59,7 @@ export class BearerValidation {
       return refusal === undefined ? { claims } : { refusal };
     } catch (error) {
       if (error instanceof InvalidJwtError) return { refusal: refused(error.message) };
+      if (error instanceof ConfigurationError) throw error;
       throw new ProviderUnavailableError(
         'The provider cannot be asked about this access token.',
         undefined,
