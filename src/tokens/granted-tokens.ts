@@ -73,7 +73,11 @@ export class GrantedTokens {
     const own = this.#usable(cache.get(key), request);
     if (shared === undefined || (own !== undefined && clock.now() < hardExpiry(own))) return own;
     const other = this.#usable(await shared.read().catch(() => undefined), request);
-    return other !== undefined && (own === undefined || other.expiresAt > own.expiresAt) ? other : own;
+    // While this was waiting, a flight may have landed.
+    const newest = this.#usable(cache.get(key), request);
+    return other !== undefined && (newest === undefined || other.expiresAt > newest.expiresAt)
+      ? other
+      : newest;
   }
 
   #usable(token: CachedToken | undefined, request: NormalizedRequest): CachedToken | undefined {
