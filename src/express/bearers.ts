@@ -17,7 +17,7 @@ export class Bearers {
   constructor(settings: Settings, clock: Clock, provider: Provider) {
     this.#settings = settings;
     this.#clock = clock;
-    this.#validations.set(settings.issuer.href, this.#validation(provider));
+    this.#validations.set(settings.issuer.href, this.#validation(provider, true));
   }
 
   /** @param issuer default: the app's own. */
@@ -27,16 +27,16 @@ export class Bearers {
     if (known !== undefined) return known;
     if (this.#validations.size >= MAX_ISSUERS)
       throw new TypeError(`requiresBearer() takes at most ${MAX_ISSUERS} issuers in one app`);
-    const validation = this.#validation(new Provider(settings, this.#clock, settings.logger));
+    const validation = this.#validation(new Provider(settings, this.#clock, settings.logger), false);
     this.#validations.set(settings.issuer.href, validation);
     return validation;
   }
 
-  #validation(provider: Provider): BearerValidation {
+  #validation(provider: Provider, introspects: boolean): BearerValidation {
     const caches = {
       verified: boundedCache<never>(MAX_VERIFIED),
       proofs: boundedCache<{ until: number }>(MAX_PROOFS),
     };
-    return new BearerValidation({ provider, clock: this.#clock, ...caches });
+    return new BearerValidation({ provider, introspects, clock: this.#clock, ...caches });
   }
 }

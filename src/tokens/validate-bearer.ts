@@ -25,6 +25,8 @@ interface Verified {
 
 export interface BearerParts {
   readonly provider: Provider;
+  /** Whether this provider may see the app's client secret: opaque tokens are introspected there. */
+  readonly introspects: boolean;
   readonly clock: Clock;
   /** By token: what was verified need not be verified again in the next seconds. */
   readonly verified: BoundedCache<Verified>;
@@ -83,7 +85,8 @@ export class BearerValidation {
 
   async #introspect(connection: Connection, token: string): Promise<Record<string, unknown>> {
     const { server } = connection;
-    if (server.introspection_endpoint === undefined) throw new InvalidJwtError('It is not a JWT');
+    if (!this.#parts.introspects || server.introspection_endpoint === undefined)
+      throw new InvalidJwtError('It is not a JWT');
     const claims = await introspect(connection, token);
     if (claims === undefined) throw new InvalidJwtError('It is not active');
     // RFC 7662 §2.2: iss is optional in an answer that comes from the issuer itself.
