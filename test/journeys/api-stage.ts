@@ -63,21 +63,26 @@ export class ApiStage {
   }
 
   /** A web API without sessions: `/me` demands a token for it, the other routes are the test's. */
-  async api(routes?: AppOptions['routes'], auth: Partial<AuthOptions> = {}): Promise<TestApp> {
+  async api(
+    routes?: AppOptions['routes'],
+    auth: Partial<AuthOptions> = {},
+    express: 4 | 5 = 5,
+  ): Promise<TestApp> {
     const { issuer, api: client } = this.provider;
-    const app = await startApp({
+    const started = await startApp({
       provider: { issuer, client },
       session: false,
+      express,
       auth: { session: false, ...auth },
-      routes: (express, handle) => {
-        express.get('/me', requiresBearer({ audience: API }), (req, res) => {
+      routes: (app, handle) => {
+        app.get('/me', requiresBearer({ audience: API }), (req, res) => {
           const { token: _, ...bearer } = req.bearer as NonNullable<Request['bearer']>;
           res.json(bearer);
         });
-        routes?.(express, handle);
+        routes?.(app, handle);
       },
     });
-    return this.opened(app);
+    return this.opened(started);
   }
 
   /** A JWT access token for this API, right unless the claims or options say otherwise. */
