@@ -1,14 +1,16 @@
 import { randomBytes, scryptSync } from 'node:crypto';
 import type { NextFunction, Request, RequestHandler, Response } from 'express';
 import type { Store } from 'express-session';
-import type { Cipher, Clock } from '../core/ports.ts';
+import type { Cipher, Clock, SharedValues } from '../core/ports.ts';
 import { publicPath } from '../core/return-to.ts';
 import { expiryOf } from '../protocol/access-token.ts';
 import { Provider } from '../protocol/provider.ts';
 import { AccessTokenMemory } from '../storage/access-token-memory.ts';
 import { boundedCache } from '../storage/bounded-cache.ts';
 import { KeyRingCipher, PlainCipher } from '../storage/encryption.ts';
-import { bindStore } from '../storage/store-binding.ts';
+import { RedisCommands } from '../storage/redis-commands.ts';
+import { redisValues } from '../storage/redis-values.ts';
+import { bindStore, type RedisPlace } from '../storage/store-binding.ts';
 import { CodeAcquisition } from '../tokens/acquire-by-code.ts';
 import { AppAcquisition } from '../tokens/acquire-for-app.ts';
 import { OnBehalfOfAcquisition } from '../tokens/acquire-on-behalf-of.ts';
@@ -138,6 +140,9 @@ function makeShared(settings: Settings, clock: Clock): Shared {
   const gate = new ProviderGate({ provider, clock, events: diagnosticEvents, settings });
   const client = `${settings.issuer.href} ${settings.clientId}`;
   const granted = { gate, clock, logger: settings.logger, random: Math.random, settings };
+  const appTokens = new AppAcquisition({ ...granted, cache: boundedCache(MAX_GRANTED), cipher, client });
+  // A job may ask for one before the first request names a session store, and an API without sessions has none.
+  if (settings.redis !== undefined) appTokens.share(valuesIn(settings.redis, settings));
   return {
     settings,
     clock,
@@ -147,7 +152,7 @@ function makeShared(settings: Settings, clock: Clock): Shared {
     gate,
     memory: new AccessTokenMemory<TokenResult>(clock),
     normalized: new Map(),
-    appTokens: new AppAcquisition({ ...granted, cache: boundedCache(MAX_GRANTED), cipher, client }),
+    appTokens,
     onBehalfOf: new OnBehalfOfAcquisition({
       ...granted,
       cache: boundedCache(MAX_GRANTED),
@@ -155,6 +160,11 @@ function makeShared(settings: Settings, clock: Clock): Shared {
     }),
     bearers: new Bearers(settings, clock, provider),
   };
+}
+
+function valuesIn({ client, prefix }: RedisPlace, settings: Settings): SharedValues {
+  const deadlines = { readMs: settings.storeReadTimeoutMs ?? 400, writeMs: settings.storeWriteTimeoutMs };
+  return redisValues(new RedisCommands(client, deadlines, diagnosticEvents), prefix);
 }
 
 function makeCipher({ encryptionKeys, hasSessions, logger }: Settings): Cipher {

@@ -236,9 +236,9 @@ export function makeGetTokenOnBehalfOf(shared: Shared, req: Request) {
   };
 }
 
-function withoutAccount({ token, source, reason }: Acquired): AppTokenResult {
+function withoutAccount({ token, ...how }: Acquired): AppTokenResult {
   const { accessToken, tokenType, scopes, expiresAt } = token;
-  return { accessToken, tokenType, scopes, expiresAt, source, ...(reason === undefined ? {} : { reason }) };
+  return { accessToken, tokenType, scopes, expiresAt, ...how };
 }
 
 function acquire(

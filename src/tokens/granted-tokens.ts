@@ -110,7 +110,7 @@ export class GrantedTokens {
       this.#parts.logger.warn('A token about to expire is served, because the provider gave no other', {
         error: error.name,
       });
-      return { token: fallback, source: 'cache' };
+      return { token: fallback, source: 'cache', stale: true };
     }
   }
 

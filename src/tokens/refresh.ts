@@ -29,6 +29,8 @@ export interface Acquired {
   readonly token: CachedToken;
   readonly source: 'cache' | 'provider';
   readonly reason?: RefreshReason;
+  /** Served inside its expiry leeway, because the provider gave no other. */
+  readonly stale?: true;
 }
 
 export interface RefreshParts {
