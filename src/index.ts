@@ -3,6 +3,7 @@ import './express/augmentation.ts';
 export type { IdTokenClaims } from './core/claims.ts';
 export type { ErrorCode, InteractionReason } from './core/errors.ts';
 export {
+  BearerTokenError,
   ClaimMismatchError,
   ConfigurationError,
   InteractionRequiredError,
@@ -18,9 +19,21 @@ export type { Account } from './core/token-cache.ts';
 export type { TokenRequest } from './core/token-request.ts';
 export type { AuthHandle } from './express/auth.ts';
 export { auth } from './express/auth.ts';
+export type { SessionTokens } from './express/for-session.ts';
 export { claimCheck, claimEquals, claimIncludes } from './express/guards/claims.ts';
-export type { AuthenticatedHandler, AuthenticatedRequest } from './express/guards/requires-auth.ts';
+export type {
+  AuthenticatedHandler,
+  AuthenticatedRequest,
+  StepUpOptions,
+} from './express/guards/requires-auth.ts';
 export { requiresAuth } from './express/guards/requires-auth.ts';
+export type {
+  Bearer,
+  BearerHandler,
+  BearerOptions,
+  BearerRequest,
+} from './express/guards/requires-bearer.ts';
+export { requiresBearer } from './express/guards/requires-bearer.ts';
 export type { TokenHandler, TokenRequestInHand } from './express/guards/requires-token.ts';
 export { requiresToken } from './express/guards/requires-token.ts';
 export type { AuthOptions, ResourceOptions, RouteOptions } from './express/options.ts';

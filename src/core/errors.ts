@@ -8,7 +8,8 @@ export type ErrorCode =
   | 'ERR_OIDC_CLAIM_MISMATCH'
   | 'ERR_OIDC_TOKEN_ENDPOINT'
   | 'ERR_OIDC_PROVIDER_UNAVAILABLE'
-  | 'ERR_OIDC_STORE_UNAVAILABLE';
+  | 'ERR_OIDC_STORE_UNAVAILABLE'
+  | 'ERR_OIDC_BEARER_TOKEN';
 
 interface ErrorInit {
   code: ErrorCode;
@@ -177,6 +178,27 @@ export class StoreUnavailableError extends OidcTokensError {
       headers: { 'Retry-After': String(DEFAULT_RETRY_AFTER) },
       cause,
     });
+  }
+}
+
+/**
+ * An API does not take the access token of a request (RFC 6750 §3). `headers` holds the `WWW-Authenticate` that says
+ * why; `error` is its code, undefined where there was no token at all.
+ */
+export class BearerTokenError extends OidcTokensError {
+  readonly error: string | undefined;
+
+  constructor(
+    message: string,
+    init: { status: 400 | 401 | 403; error?: string; challenge: string; cause?: unknown },
+  ) {
+    super(message, {
+      code: 'ERR_OIDC_BEARER_TOKEN',
+      status: init.status,
+      headers: { 'WWW-Authenticate': init.challenge },
+      cause: init.cause,
+    });
+    this.error = init.error;
   }
 }
 

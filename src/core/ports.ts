@@ -128,3 +128,16 @@ export interface PatienceStore {
   read(): Promise<number>;
   write(notBefore: number, ttlMs: number): Promise<void>;
 }
+
+/** Values that may be forgotten at any time. */
+export interface BoundedCache<T> {
+  get(key: string): T | undefined;
+  set(key: string, value: T): void;
+  delete(key: string): void;
+}
+
+/** Sealed values that the processes of an app share. */
+export interface SharedValues {
+  read(key: string): Promise<string | undefined>;
+  write(key: string, payload: string, ttlMs: number): Promise<void>;
+}

@@ -18,13 +18,18 @@ export function parseScopes(input: unknown, name = 'scopes'): ScopeSet {
     throw new TypeError(`${name} must be a string separated by spaces or an array of strings`);
   }
   const tokens = (words as string[]).flatMap((word) => word.split(' ')).filter((word) => word !== '');
-  const wrong = tokens.find((token) => !SCOPE_TOKEN.test(token));
+  const wrong = tokens.find((token) => !isScope(token));
   if (wrong !== undefined) {
     throw new TypeError(
       `${name} holds ${JSON.stringify(wrong)}, which is not a scope (RFC 6749 section 3.3)`,
     );
   }
   return scopeSet(tokens);
+}
+
+/** Whether a word is a scope (RFC 6749 §3.3). */
+export function isScope(word: string): boolean {
+  return SCOPE_TOKEN.test(word);
 }
 
 export function scopeSet(tokens: Iterable<string>): ScopeSet {

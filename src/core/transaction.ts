@@ -74,7 +74,7 @@ export interface LoopCount {
 
 /** A challenge this long after its login is a new one: what it asked for was of use meanwhile. */
 const LOOP_WINDOW_SECONDS = 30;
-const MAX_LOOP_COUNT = 3;
+export const MAX_LOOP_COUNT = 3;
 const MAX_LOOP_KEYS = 10;
 
 export function countLoop(counts: readonly LoopCount[], key: string, now: number): LoopCount[] {
@@ -83,7 +83,7 @@ export function countLoop(counts: readonly LoopCount[], key: string, now: number
   return [...others, { key, count: (earlier?.count ?? 0) + 1, at: now }].slice(-MAX_LOOP_KEYS);
 }
 
-export function isLoop(counts: readonly LoopCount[], key: string, now: number): boolean {
+export function isLoop(counts: readonly LoopCount[], key: string, now: number, most: number): boolean {
   const entry = counts.find((candidate) => candidate.key === key);
-  return entry !== undefined && entry.count >= MAX_LOOP_COUNT && now - entry.at <= LOOP_WINDOW_SECONDS;
+  return entry !== undefined && entry.count >= most && now - entry.at <= LOOP_WINDOW_SECONDS;
 }

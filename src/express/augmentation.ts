@@ -1,5 +1,6 @@
 import type { TokenResult } from '../tokens/acquire-silent.ts';
-import type { RequestOidc, ResponseOidc, TokenRequestInput } from './request-surface.ts';
+import type { Bearer } from './guards/requires-bearer.ts';
+import type { OnBehalfOfResult, RequestOidc, ResponseOidc, TokenRequestInput } from './request-surface.ts';
 
 declare global {
   namespace Express {
@@ -15,6 +16,19 @@ declare global {
       getToken(request?: TokenRequestInput): Promise<TokenResult>;
       /** The same without ever touching the response: catch `InteractionRequiredError` yourself. */
       getTokenSilent(request?: TokenRequestInput): Promise<TokenResult>;
+      /**
+       * Calls an API with an access token: one retry when it refused this token; where only the user can get what it
+       * wants, it rejects with `InteractionRequiredError` and the response becomes the challenge.
+       */
+      fetchWithToken(
+        url: string | URL,
+        init?: RequestInit,
+        request?: TokenRequestInput,
+      ): Promise<globalThis.Response>;
+      /** The caller's access token, after `requiresBearer`. */
+      bearer?: Bearer;
+      /** After `requiresBearer`: a token for another API, on behalf of the caller's user. */
+      getTokenOnBehalfOf(request?: TokenRequestInput): Promise<OnBehalfOfResult>;
     }
     interface Response {
       /** The login and logout routes, from the app's own code. */

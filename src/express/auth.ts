@@ -1,23 +1,43 @@
 import { randomBytes, scryptSync } from 'node:crypto';
 import type { NextFunction, Request, RequestHandler, Response } from 'express';
-import type { Cipher, Clock } from '../core/ports.ts';
+import type { Store } from 'express-session';
+import type { Cipher, Clock, SharedValues } from '../core/ports.ts';
 import { publicPath } from '../core/return-to.ts';
+import { expiryOf } from '../protocol/access-token.ts';
 import { Provider } from '../protocol/provider.ts';
 import { AccessTokenMemory } from '../storage/access-token-memory.ts';
+import { boundedCache } from '../storage/bounded-cache.ts';
 import { KeyRingCipher, PlainCipher } from '../storage/encryption.ts';
-import { bindStore } from '../storage/store-binding.ts';
+import { RedisCommands } from '../storage/redis-commands.ts';
+import { redisValues } from '../storage/redis-values.ts';
+import { bindStore, type RedisPlace } from '../storage/store-binding.ts';
 import { CodeAcquisition } from '../tokens/acquire-by-code.ts';
+import { AppAcquisition } from '../tokens/acquire-for-app.ts';
+import { OnBehalfOfAcquisition } from '../tokens/acquire-on-behalf-of.ts';
 import { SilentAcquisition, type TokenResult } from '../tokens/acquire-silent.ts';
-import { Breaker } from '../tokens/breaker.ts';
 import { CacheRecords } from '../tokens/cache-records.ts';
-import { ProviderPatience } from '../tokens/provider-patience.ts';
+import { ProviderGate } from '../tokens/provider-gate.ts';
 import { Refresher } from '../tokens/refresh.ts';
+import { Bearers } from './bearers.ts';
 import type { Context, Shared } from './context.ts';
 import { diagnosticEvents } from './diagnostics.ts';
+import { forSession, noStore, type SessionTokens } from './for-session.ts';
 import type { AuthOptions } from './options.ts';
 import { redemptionsOf } from './redemptions.ts';
-import { rememberContext } from './request-context.ts';
-import { makeGetToken, makeGetTokenSilent, RequestOidc, ResponseOidc } from './request-surface.ts';
+import { rememberContext, rememberShared } from './request-context.ts';
+import {
+  type AppTokenResult,
+  getAppToken,
+  getTokenOnBehalfOf,
+  makeFetchWithToken,
+  makeGetToken,
+  makeGetTokenOnBehalfOf,
+  makeGetTokenSilent,
+  type OnBehalfOfResult,
+  RequestOidc,
+  ResponseOidc,
+  type TokenRequestInput,
+} from './request-surface.ts';
 import { callbackRoute } from './routes/callback.ts';
 import { loginRoute } from './routes/login.ts';
 import { logoutRoute } from './routes/logout.ts';
@@ -27,6 +47,22 @@ import { parseOptions, type Settings } from './settings.ts';
 
 /** The middleware, and what the app calls on it. */
 export interface AuthHandle extends RequestHandler {
+  /**
+   * A token of the app itself, by client credentials (RFC 6749 §4.4): from the app's own cache first, never from or
+   * into a user's. Works outside requests too.
+   *
+   * @throws {ConfigurationError} when the provider issues none to this client.
+   * @throws {ProviderUnavailableError} when it does not answer.
+   */
+  getAppToken(request?: TokenRequestInput): Promise<AppTokenResult>;
+  /**
+   * A token for another API, on behalf of the user of `accessToken`, which this API was called with and has validated.
+   *
+   * @throws {BearerTokenError} when the user is needed; its `WWW-Authenticate` tells the caller.
+   */
+  getTokenOnBehalfOf(accessToken: string, request?: TokenRequestInput): Promise<OnBehalfOfResult>;
+  /** Silent acquisition for a session without a request. `store` is needed before the first request only. */
+  forSession(sessionId: string, store?: Store): SessionTokens;
   /**
    * Ends silent acquisition before the process ends: no new grants, those in flight are committed first, for ten
    * seconds at most. For the app's own SIGTERM handler.
@@ -48,34 +84,34 @@ const MAX_CACHE_BYTES = 512 * 1024;
 export function auth(options?: AuthOptions): AuthHandle {
   const settings = parseOptions(options);
   const clock: Clock = { now: () => Date.now() / 1000 };
-  const cipher = makeCipher(settings);
-  const shared: Shared = {
-    settings,
-    clock,
-    provider: new Provider(settings, clock, settings.logger),
-    cipher,
-    urlCipher: makeUrlCipher(settings, cipher),
-    memory: new AccessTokenMemory<TokenResult>(clock),
-    breaker: new Breaker(clock, diagnosticEvents),
-    normalized: new Map(),
+  const shared = makeShared(settings, clock);
+  const contexts = new Map<Store, Context>();
+  const contextFor = (store: Store): Context => {
+    const known = contexts.get(store);
+    if (known !== undefined) return known;
+    const context = makeContext(shared, store);
+    contexts.set(store, context);
+    return context;
   };
-  const contexts = new Map<Request['sessionStore'], Context>();
+  const firstContext = (): Context => contexts.values().next().value ?? noStore();
   const connections: (() => boolean)[] = [];
   const isStoreDown = () => connections.some((isDown) => isDown());
 
   function auth(req: Request, res: Response, next: NextFunction): void {
+    if (!settings.hasSessions) {
+      rememberShared(req, shared);
+      req.getTokenOnBehalfOf = makeGetTokenOnBehalfOf(shared, req);
+      next();
+      return;
+    }
     const problem = sessionProblem(req, isStoreDown);
     if (problem !== undefined) {
       next(problem);
       return;
     }
-    let context = contexts.get(req.sessionStore);
-    if (context === undefined) {
-      if (contexts.size === 0) warnAboutSession(req, settings.isProduction, settings.logger);
-      context = makeContext(shared, req.sessionStore);
-      contexts.set(req.sessionStore, context);
-      connections.push(watchConnection(req.sessionStore));
-    }
+    if (contexts.size === 0) warnAboutSession(req, settings.isProduction, settings.logger);
+    if (!contexts.has(req.sessionStore)) connections.push(watchConnection(req.sessionStore));
+    const context = contextFor(req.sessionStore);
     prepare(context, req, res);
     const route = routeOf(settings, req);
     if (route === undefined) next();
@@ -83,19 +119,64 @@ export function auth(options?: AuthOptions): AuthHandle {
   }
 
   const close = async (): Promise<void> => {
-    await Promise.all([...contexts.values()].map((context) => context.silent.close()));
+    const users = [...contexts.values()].map((context) => context.silent.close());
+    await Promise.all([...users, shared.appTokens.close(), shared.onBehalfOf.close()]);
   };
-  return Object.assign(auth, { close });
+  return Object.assign(auth, {
+    close,
+    getAppToken: (request?: TokenRequestInput) => getAppToken(shared, request),
+    getTokenOnBehalfOf: (accessToken: string, request?: TokenRequestInput) =>
+      getTokenOnBehalfOf(shared, { token: accessToken, expiresAt: expiryOf(accessToken) }, request),
+    forSession: (sessionId: string, store?: Store) =>
+      forSession(() => (store === undefined ? firstContext() : contextFor(store)), sessionId),
+  });
 }
 
-function makeCipher({ encryptionKeys, logger }: Settings): Cipher {
+const MAX_GRANTED = 10_000;
+
+function makeShared(settings: Settings, clock: Clock): Shared {
+  const provider = new Provider(settings, clock, settings.logger);
+  const cipher = makeCipher(settings);
+  const gate = new ProviderGate({ provider, clock, events: diagnosticEvents, settings });
+  const client = `${settings.issuer.href} ${settings.clientId}`;
+  const granted = { gate, clock, logger: settings.logger, random: Math.random, settings };
+  const appTokens = new AppAcquisition({ ...granted, cache: boundedCache(MAX_GRANTED), cipher, client });
+  // A job may ask for one before the first request names a session store, and an API without sessions has none.
+  if (settings.redis !== undefined) appTokens.share(valuesIn(settings.redis, settings));
+  return {
+    settings,
+    clock,
+    provider,
+    cipher,
+    urlCipher: makeUrlCipher(settings, cipher),
+    gate,
+    memory: new AccessTokenMemory<TokenResult>(clock),
+    normalized: new Map(),
+    appTokens,
+    onBehalfOf: new OnBehalfOfAcquisition({
+      ...granted,
+      cache: boundedCache(MAX_GRANTED),
+      grant: settings.onBehalfOfGrant,
+    }),
+    bearers: new Bearers(settings, clock, provider),
+  };
+}
+
+function valuesIn({ client, prefix }: RedisPlace, settings: Settings): SharedValues {
+  const deadlines = { readMs: settings.storeReadTimeoutMs ?? 400, writeMs: settings.storeWriteTimeoutMs };
+  return redisValues(new RedisCommands(client, deadlines, diagnosticEvents), prefix);
+}
+
+function makeCipher({ encryptionKeys, hasSessions, logger }: Settings): Cipher {
   if (encryptionKeys === undefined) return new PlainCipher();
   if (encryptionKeys.length > 0) return new KeyRingCipher(encryptionKeys);
+  const own = new KeyRingCipher([{ kid: 'process', key: randomBytes(32) }]);
+  if (!hasSessions) return own;
   logger.warn(
     'No OIDC_ENCRYPTION_KEYS: tokens are encrypted with a key of this process, so users sign in again after a restart. Make a key with ' +
       `node -e "console.log('k1:' + require('crypto').randomBytes(32).toString('base64'))"`,
   );
-  return new KeyRingCipher([{ kid: 'process', key: randomBytes(32) }]);
+  return own;
 }
 
 /**
@@ -108,8 +189,8 @@ function makeUrlCipher({ encryptionKeys, clientSecret }: Settings, cipher: Ciphe
   return new KeyRingCipher([{ kid: 'url', key }]);
 }
 
-function makeContext(shared: Shared, store: Request['sessionStore']): Context {
-  const { settings, provider, clock, cipher, memory, breaker } = shared;
+function makeContext(shared: Shared, store: Store): Context {
+  const { settings, provider, clock, cipher, memory, gate } = shared;
   const { logger } = settings;
   const writeMs = settings.storeWriteTimeoutMs;
   const binding = bindStore(store, {
@@ -123,12 +204,12 @@ function makeContext(shared: Shared, store: Request['sessionStore']): Context {
   });
   const limits = { maxTokens: settings.maxTokens, maxBytes: MAX_CACHE_BYTES };
   const records = new CacheRecords(binding.tokens, cipher, limits, diagnosticEvents);
-  const patience = new ProviderPatience(clock, settings.maxRetryAfterMs, binding.patience);
+  gate.share(binding.patience);
+  shared.appTokens.share(binding.values);
   const parts = {
     provider,
     records,
-    patience,
-    breaker,
+    gate,
     clock,
     logger,
     events: diagnosticEvents,
@@ -138,6 +219,7 @@ function makeContext(shared: Shared, store: Request['sessionStore']): Context {
   const refresher = new Refresher(parts);
   return {
     ...shared,
+    store,
     binding,
     records,
     silent: new SilentAcquisition({
@@ -165,6 +247,8 @@ function prepare(context: Context, req: Request, res: Response): void {
   res.oidc = new ResponseOidc(context, req, res);
   req.getToken = makeGetToken(context, req, res);
   req.getTokenSilent = makeGetTokenSilent(context, req);
+  req.fetchWithToken = makeFetchWithToken(context, req, res);
+  req.getTokenOnBehalfOf = makeGetTokenOnBehalfOf(context, req);
 }
 
 type Route = (context: Context, req: Request, res: Response, next: NextFunction) => Promise<void>;

@@ -1,4 +1,5 @@
 import type { Request } from 'express';
+import type { Store } from 'express-session';
 import type { Cipher, Clock } from '../core/ports.ts';
 import type { SignedIn } from '../core/session-handle.ts';
 import type { NormalizedRequest } from '../core/token-request.ts';
@@ -6,9 +7,12 @@ import type { Provider } from '../protocol/provider.ts';
 import type { AccessTokenMemory } from '../storage/access-token-memory.ts';
 import type { StoreBinding } from '../storage/store-binding.ts';
 import type { CodeAcquisition } from '../tokens/acquire-by-code.ts';
+import type { AppAcquisition } from '../tokens/acquire-for-app.ts';
+import type { OnBehalfOfAcquisition } from '../tokens/acquire-on-behalf-of.ts';
 import type { SilentAcquisition, TokenResult } from '../tokens/acquire-silent.ts';
-import type { Breaker } from '../tokens/breaker.ts';
 import type { CacheRecords } from '../tokens/cache-records.ts';
+import type { ProviderGate } from '../tokens/provider-gate.ts';
+import type { Bearers } from './bearers.ts';
 import type { Redemptions } from './redemptions.ts';
 import { getHandle, sessionLengthMs } from './session.ts';
 import type { Settings } from './settings.ts';
@@ -22,14 +26,18 @@ export interface Shared {
   readonly urlCipher: Cipher;
   readonly clock: Clock;
   readonly memory: AccessTokenMemory<TokenResult>;
-  /** One provider, one breaker: whatever store the users' sessions are in. */
-  readonly breaker: Breaker;
+  /** One provider, one gate: whatever store the users' sessions are in. */
+  readonly gate: ProviderGate;
+  readonly appTokens: AppAcquisition;
+  readonly onBehalfOf: OnBehalfOfAcquisition;
+  readonly bearers: Bearers;
   /** Token requests that were read before, by their text. */
   readonly normalized: Map<string, NormalizedRequest>;
 }
 
 /** What it shares between the requests of one session store. */
 export interface Context extends Shared {
+  readonly store: Store;
   readonly binding: StoreBinding;
   readonly records: CacheRecords;
   readonly silent: SilentAcquisition;

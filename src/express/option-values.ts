@@ -55,7 +55,11 @@ export function parseRoute(value: unknown, what: string): string | false | undef
   return value;
 }
 
-export function choice<T extends string>(value: unknown, choices: readonly T[], what: string): T | undefined {
+export function choice<T extends string | boolean>(
+  value: unknown,
+  choices: readonly T[],
+  what: string,
+): T | undefined {
   if (value === undefined) return undefined;
   const chosen = choices.find((candidate) => candidate === value);
   if (chosen === undefined) throw new TypeError(`${what} must be one of ${choices.join(', ')}`);

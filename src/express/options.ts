@@ -2,12 +2,15 @@ import type { Request } from 'express';
 import type { IdTokenClaims } from '../core/claims.ts';
 import type { Logger } from '../core/ports.ts';
 import type { Account } from '../core/token-cache.ts';
+import type { OnBehalfOfGrant } from '../protocol/app-grants.ts';
 import type { AuthorizationParams } from '../protocol/authorization-request.ts';
 import type { ClientAuthFunction, ClientAuthMethod, ClientPrivateKey } from '../protocol/client-auth.ts';
 import type { TokenStoreOption } from './redis-option.ts';
 
 /** A resource server that `req.getToken('name')` can name. */
 export interface ResourceOptions {
+  /** Where it is: `fetchWithToken` finds its token by this, and sends it nowhere else. */
+  url?: string;
   /** The `resource` parameter (RFC 8707): an absolute URI. */
   resource?: string;
   /** The `audience` parameter, for providers that have no `resource`. */
@@ -48,6 +51,10 @@ export interface AuthOptions {
   clientAuth?: ClientAuthMethod | ClientAuthFunction;
   /** The private JWK for `private_key_jwt` (RFC 7523 §2.2). */
   clientPrivateKey?: ClientPrivateKey;
+  /** `false` for a web API: no routes, no users; bearer, on-behalf-of and app tokens only. */
+  session?: false;
+  /** The grant of `getTokenOnBehalfOf`. Default `auto`: token exchange (RFC 8693) unless discovery offers jwt-bearer alone. */
+  onBehalfOfGrant?: OnBehalfOfGrant;
   routes?: RouteOptions;
   /** Default `query`. */
   responseMode?: 'query' | 'form_post';

@@ -15,11 +15,17 @@ import {
   userInfoRequest,
 } from '../core/token-request.ts';
 import { userInfo } from '../protocol/grants.ts';
+import type { Assertion } from '../tokens/acquire-on-behalf-of.ts';
 import type { TokenResult } from '../tokens/acquire-silent.ts';
+import type { Acquired } from '../tokens/refresh.ts';
 import { challengeWhenFailing } from './challenge.ts';
-import { type Context, signedIn } from './context.ts';
+import { type Context, type Shared, signedIn } from './context.ts';
+import { endAccount } from './end-account.ts';
+import { fetchWithToken } from './fetch-with-token.ts';
+import { knownFields, nonEmpty } from './option-values.ts';
 import { sendToProvider } from './routes/login.ts';
 import { type LogoutOptions, logout } from './routes/logout.ts';
+import { dropHandle, saveSession } from './session.ts';
 
 export type TokenRequestInput = string | readonly string[] | TokenRequest;
 
@@ -52,6 +58,18 @@ export class RequestOidc {
   async getAccounts(): Promise<Account[]> {
     const { account } = this;
     return account === undefined ? [] : [account];
+  }
+
+  /**
+   * Signs the account out of this app, without the provider and without an answer: for an app that goes on with
+   * another. The app's own data stays in the session.
+   */
+  async removeAccount(): Promise<void> {
+    const session = signedIn(this.#context, this.#req);
+    if (session === undefined) return;
+    await endAccount(this.#context, session.handle);
+    dropHandle(this.#req);
+    await saveSession(this.#req, this.#context.settings.storeWriteTimeoutMs);
   }
 
   /** The raw ID token; undefined when nobody is signed in or the token cache is gone. */
@@ -97,6 +115,18 @@ export interface LoginOptions {
   claims?: string | Readonly<Record<string, unknown>>;
 }
 
+const LOGIN_FIELDS: readonly (keyof LoginOptions)[] = [
+  'returnTo',
+  'scopes',
+  'resource',
+  'audience',
+  'prompt',
+  'loginHint',
+  'acrValues',
+  'maxAge',
+  'claims',
+];
+
 /** `res.oidc`: the login and logout routes, from the app's own code. Both answer the request. */
 export class ResponseOidc {
   readonly #context: Context;
@@ -111,17 +141,18 @@ export class ResponseOidc {
 
   /** Sends the user to the provider. */
   async login(options: LoginOptions = {}): Promise<void> {
+    knownFields(options, LOGIN_FIELDS, 'res.oidc.login()');
     const { baseUrl } = this.#context.settings;
     const here = this.#req.method === 'GET' ? publicPath(this.#req.originalUrl, baseUrl) : undefined;
     await sendToProvider(this.#context, this.#req, this.#res, {
       kind: 'login',
       returnTo: safeReturnTo(options.returnTo ?? here, baseUrl),
-      prompt: options.prompt,
-      loginHint: options.loginHint,
+      prompt: nonEmpty(options.prompt, 'prompt'),
+      loginHint: nonEmpty(options.loginHint, 'loginHint'),
       request: {
         scopes: options.scopes === undefined ? [] : parseScopes(options.scopes),
         resource: options.resource === undefined ? undefined : parseResource(options.resource),
-        audience: options.audience,
+        audience: nonEmpty(options.audience, 'audience'),
         claims: parseClaims(options.claims),
         acrValues: options.acrValues === undefined ? undefined : parseAcrValues(options.acrValues),
         maxAge: parseMaxAge(options.maxAge),
@@ -152,6 +183,64 @@ export function makeGetToken(context: Context, req: Request, res: Response) {
   };
 }
 
+export function makeFetchWithToken(context: Context, req: Request, res: Response) {
+  const source = {
+    acquire: async (request: NormalizedRequest) => acquire(context, req, request),
+    challenge: (error: InteractionRequiredError) => challengeWhenFailing(context, req, res, error),
+  };
+  return async function fetchWithTokenOfUser(
+    url: string | URL,
+    init: RequestInit = {},
+    request?: TokenRequestInput,
+  ): Promise<globalThis.Response> {
+    return fetchWithToken(context.settings, source, { url, init, request });
+  };
+}
+
+/** A token of the app itself; it belongs to nobody. */
+export type AppTokenResult = Omit<TokenResult, 'account'>;
+
+/** A token for another API, on behalf of the user that an API was called for. */
+export type OnBehalfOfResult = Omit<TokenResult, 'account'>;
+
+export async function getAppToken(shared: Shared, input?: TokenRequestInput): Promise<AppTokenResult> {
+  // The login's own scopes are a user's.
+  const request =
+    typeof input === 'string'
+      ? normalize(shared, input)
+      : normalizeRequest(input, { ...shared.settings.requestDefaults, scopes: [] });
+  const own = shared.appTokens.fromMemory(request);
+  return withoutAccount(
+    own === undefined ? await shared.appTokens.acquire(request) : { token: own, source: 'cache' },
+  );
+}
+
+export async function getTokenOnBehalfOf(
+  shared: Shared,
+  assertion: Assertion,
+  input?: TokenRequestInput,
+): Promise<OnBehalfOfResult> {
+  if (typeof assertion.token !== 'string' || assertion.token === '')
+    throw new TypeError('getTokenOnBehalfOf() takes the access token that this API was called with');
+  return withoutAccount(await shared.onBehalfOf.acquire(assertion, normalize(shared, input)));
+}
+
+export function makeGetTokenOnBehalfOf(shared: Shared, req: Request) {
+  return async function getTokenOnBehalfOfCaller(input?: TokenRequestInput): Promise<OnBehalfOfResult> {
+    if (req.bearer === undefined)
+      throw new TypeError(
+        'req.getTokenOnBehalfOf() works after requiresBearer(): there is no access token of a caller',
+      );
+    const { token, expiresAt } = req.bearer;
+    return getTokenOnBehalfOf(shared, { token, expiresAt }, input);
+  };
+}
+
+function withoutAccount({ token, ...how }: Acquired): AppTokenResult {
+  const { accessToken, tokenType, scopes, expiresAt } = token;
+  return { accessToken, tokenType, scopes, expiresAt, ...how };
+}
+
 function acquire(
   context: Context,
   req: Request,
@@ -165,8 +254,10 @@ function acquire(
 const MAX_REMEMBERED = 1000;
 
 /** Apps ask with the same few texts again and again; those are read once. */
-function normalize(context: Context, input: TokenRequestInput | undefined): NormalizedRequest {
-  const { normalized, settings } = context;
+function normalize(
+  { normalized, settings }: Shared,
+  input: TokenRequestInput | undefined,
+): NormalizedRequest {
   if (typeof input !== 'string') return normalizeRequest(input, settings.requestDefaults);
   const known = normalized.get(input);
   if (known !== undefined) return known;

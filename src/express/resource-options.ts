@@ -2,7 +2,7 @@ import { ConfigurationError } from '../core/errors.ts';
 import { parseScopes, type ScopeSet } from '../core/scopes.ts';
 import { parseResource, type Target } from '../core/token-request.ts';
 import type { AuthorizationParams } from '../protocol/authorization-request.ts';
-import { knownFields, nonEmpty, plainObject } from './option-values.ts';
+import { knownFields, nonEmpty, parseUrl, plainObject } from './option-values.ts';
 import type { AuthOptions } from './options.ts';
 
 /** Parameters of an authorization request that this package sets; everything rests on them. */
@@ -25,7 +25,7 @@ export function parseResources(
 ): Record<string, Target & { scopes: ScopeSet }> {
   plainObject(input, 'resources');
   const entries = Object.entries(input).map(([name, resource]) => {
-    knownFields(resource, ['resource', 'audience', 'scopes'], `resources.${name}`);
+    knownFields(resource, ['url', 'resource', 'audience', 'scopes'], `resources.${name}`);
     const target: Target = {
       resource:
         resource.resource === undefined
@@ -35,6 +35,14 @@ export function parseResources(
     };
     return [name, { ...target, scopes: parseScopes(resource.scopes, `resources.${name}.scopes`) }] as const;
   });
+  return Object.fromEntries(entries);
+}
+
+/** Where the resources are, of those that say so. */
+export function parseResourceUrls(input: AuthOptions['resources'] = {}): Record<string, URL> {
+  const entries = Object.entries(input).flatMap(([name, { url }]) =>
+    url === undefined ? [] : [[name, parseUrl(url, `resources.${name}.url`)] as const],
+  );
   return Object.fromEntries(entries);
 }
 

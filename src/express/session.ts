@@ -68,12 +68,17 @@ export function setLoginState(req: Request, state: LoginState): void {
 
 /** How long the session lives from its last use. */
 export function sessionLengthMs(req: Request): number {
-  const { originalMaxAge } = req.session.cookie;
-  const stored = (req.sessionStore as { ttl?: unknown }).ttl;
+  return sessionLengthOf(req.session, req.sessionStore);
+}
+
+/** The cookie's length, else what the store keeps records for, else a day. */
+export function sessionLengthOf(session: unknown, store: Store): number {
+  const { cookie } = session as { cookie?: { originalMaxAge?: unknown } };
+  const stored = (store as { ttl?: unknown }).ttl;
   // Where connect-redis has a function it counts more than the cookie.
-  const ttl: unknown = typeof stored === 'function' ? stored(req.session) : stored;
-  if (typeof stored !== 'function' && typeof originalMaxAge === 'number' && originalMaxAge > 0)
-    return originalMaxAge;
+  const ttl: unknown = typeof stored === 'function' ? stored(session) : stored;
+  const length = cookie?.originalMaxAge;
+  if (typeof stored !== 'function' && typeof length === 'number' && length > 0) return length;
   return typeof ttl === 'number' && ttl > 0 ? ttl * 1000 : DAY_MS;
 }
 
@@ -133,7 +138,7 @@ export function leaveSaved(req: Request): void {
   });
 }
 
-function storeCall(
+export function storeCall(
   what: string,
   deadlineMs: number,
   start: (done: (error?: unknown) => void) => void,

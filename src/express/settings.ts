@@ -2,12 +2,14 @@ import { ConfigurationError } from '../core/errors.ts';
 import type { Logger } from '../core/ports.ts';
 import { parseScopes, type ScopeSet, withoutOpenIdScopes } from '../core/scopes.ts';
 import type { RequestDefaults } from '../core/token-request.ts';
+import type { OnBehalfOfGrant } from '../protocol/app-grants.ts';
 import type { AuthorizationParams } from '../protocol/authorization-request.ts';
 import type { ClientAuthFunction, ClientAuthMethod, ClientPrivateKey } from '../protocol/client-auth.ts';
 import { type Fetch, isSecureUrl } from '../protocol/fetch.ts';
 import { ASYMMETRIC_ALGORITHMS } from '../protocol/jwt.ts';
 import type { RingKey } from '../storage/encryption.ts';
 import type { RedisPlace } from '../storage/store-binding.ts';
+import { parseClientAuth, parsePrivateKey } from './client-options.ts';
 import { consoleLogger, parseLogger } from './logger.ts';
 import {
   choice,
@@ -24,7 +26,12 @@ import {
 } from './option-values.ts';
 import type { AuthOptions, RouteOptions } from './options.ts';
 import { parseTokenStore } from './redis-option.ts';
-import { ownTarget, parseAuthorizationParams, parseResources } from './resource-options.ts';
+import {
+  ownTarget,
+  parseAuthorizationParams,
+  parseResources,
+  parseResourceUrls,
+} from './resource-options.ts';
 
 /** The total form of the options. */
 export interface Settings {
@@ -40,6 +47,9 @@ export interface Settings {
   readonly scopes: ScopeSet;
   readonly resources: readonly string[];
   readonly requestDefaults: RequestDefaults;
+  readonly resourceUrls: Readonly<Record<string, URL>>;
+  readonly hasSessions: boolean;
+  readonly onBehalfOfGrant: OnBehalfOfGrant;
   readonly routes: {
     readonly login: string | false;
     readonly callback: string;
@@ -79,6 +89,8 @@ const NAMES = [
   'resources',
   'clientAuth',
   'clientPrivateKey',
+  'session',
+  'onBehalfOfGrant',
   'routes',
   'responseMode',
   'pushedAuthorizationRequests',
@@ -101,16 +113,6 @@ const NAMES = [
   'allowInsecureRequests',
 ] as const satisfies readonly (keyof AuthOptions)[];
 
-const CLIENT_AUTH_METHODS = [
-  'auto',
-  'client_secret_basic',
-  'client_secret_post',
-  'client_secret_jwt',
-  'private_key_jwt',
-  'tls_client_auth',
-  'none',
-] as const;
-
 const DEFAULT_SCOPES = 'openid profile email offline_access';
 
 /**
@@ -127,7 +129,8 @@ export function parseOptions(options: AuthOptions = {}, env: NodeJS.ProcessEnv =
   );
   const clientId = required(options, env, 'clientId', ['clientID'], ['OIDC_CLIENT_ID', 'CLIENT_ID']);
   const clientSecret = takeText(options, env, ['clientSecret'], ['OIDC_CLIENT_SECRET', 'CLIENT_SECRET']);
-  const base = required(options, env, 'baseUrl', ['baseURL'], ['OIDC_BASE_URL', 'BASE_URL']);
+  const hasSessions = choice(options.session, [false], 'session') !== false;
+  const base = parseBase(options, env, hasSessions);
   const baseUrl = parseUrl(base, 'baseUrl (OIDC_BASE_URL)');
   const routes = parseRoutes(options.routes);
   const authorizationParams = parseAuthorizationParams(options.authorizationParams);
@@ -153,6 +156,10 @@ export function parseOptions(options: AuthOptions = {}, env: NodeJS.ProcessEnv =
       target: ownTarget(ownResources, authorizationParams),
       resources,
     },
+    resourceUrls: parseResourceUrls(options.resources),
+    hasSessions,
+    onBehalfOfGrant:
+      choice(options.onBehalfOfGrant, ['auto', 'token_exchange', 'jwt_bearer'], 'onBehalfOfGrant') ?? 'auto',
     routes,
     responseMode: choice(options.responseMode, ['query', 'form_post'], 'responseMode') ?? 'query',
     pushedAuthorizationRequests:
@@ -163,7 +170,7 @@ export function parseOptions(options: AuthOptions = {}, env: NodeJS.ProcessEnv =
       ) ?? 'auto',
     idTokenSigningAlg: parseSigningAlg(options.idTokenSigningAlg ?? 'RS256'),
     authorizationParams,
-    encryptionKeys: parseEncryption(options, env, isProduction),
+    encryptionKeys: parseEncryption(options, env, isProduction && hasSessions),
     isProduction,
     callerTimeoutMs: milliseconds(options.callerTimeoutMs, 'callerTimeoutMs') ?? 6000,
     grantTimeoutMs: milliseconds(options.grantTimeoutMs, 'grantTimeoutMs') ?? 25_000,
@@ -179,6 +186,16 @@ export function parseOptions(options: AuthOptions = {}, env: NodeJS.ProcessEnv =
     logger: options.logger === undefined ? consoleLogger : parseLogger(options.logger),
     allowInsecureRequests,
   });
+}
+
+/** An API without sessions sends nobody anywhere: it needs its URL only to check DPoP proofs. */
+function parseBase(options: AuthOptions, env: NodeJS.ProcessEnv, hasSessions: boolean): string {
+  const names = [
+    ['baseUrl', 'baseURL'],
+    ['OIDC_BASE_URL', 'BASE_URL'],
+  ] as const;
+  if (!hasSessions) return takeText(options, env, ...names) ?? 'http://localhost';
+  return required(options, env, 'baseUrl', ['baseURL'], ['OIDC_BASE_URL', 'BASE_URL']);
 }
 
 function required(
@@ -224,26 +241,6 @@ function parseRoutes(routes: RouteOptions = {}): Settings['routes'] {
   if (new Set(paths).size < paths.length)
     fail('Two routes have the same path: login, callback and logout need one each.');
   return { ...parsed, callback: parsed.callback };
-}
-
-function parseClientAuth(options: AuthOptions, clientSecret: string | undefined): Settings['clientAuth'] {
-  if (typeof options.clientAuth === 'function') return options.clientAuth;
-  const method = choice(options.clientAuth, CLIENT_AUTH_METHODS, 'clientAuth') ?? 'auto';
-  if (method.startsWith('client_secret') && clientSecret === undefined) {
-    throw new ConfigurationError(
-      `clientAuth ${method} needs a client secret: pass clientSecret or set OIDC_CLIENT_SECRET.`,
-    );
-  }
-  if (method === 'private_key_jwt' && options.clientPrivateKey === undefined) {
-    throw new ConfigurationError('clientAuth private_key_jwt needs clientPrivateKey, a private JWK.');
-  }
-  return method;
-}
-
-function parsePrivateKey(jwk: ClientPrivateKey | undefined): ClientPrivateKey | undefined {
-  if (jwk !== undefined && (typeof jwk?.kty !== 'string' || typeof jwk.d !== 'string'))
-    throw new TypeError('clientPrivateKey must be a private JWK, an object with kty and d');
-  return jwk;
 }
 
 function parseSigningAlg(alg: string): string {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Request } from 'express';
-import { LoginError } from '../core/errors.ts';
+import { satisfiesStepUp } from '../core/claims.ts';
+import { ClaimMismatchError, LoginError } from '../core/errors.ts';
 import { scopeSet } from '../core/scopes.ts';
 import { allGrantedScopes, allResources } from '../core/token-cache.ts';
 import type { NormalizedRequest } from '../core/token-request.ts';
@@ -8,6 +9,8 @@ import {
   addPending,
   encodeTransaction,
   isLoop,
+  type LoopCount,
+  MAX_LOOP_COUNT,
   newState,
   TRANSACTION_SECONDS,
   type Transaction,
@@ -47,7 +50,7 @@ export async function startLogin(context: Context, req: Request, login: LoginSta
   const { settings, provider, binding, cipher, clock } = context;
   const state = loginState(req);
   const loopKey = login.kind === 'challenge' ? loopKeyOf(login) : undefined;
-  if (loopKey !== undefined && isLoop(state.loops, loopKey, clock.now())) throw loopError(login);
+  if (loopKey !== undefined) stopLoop(context, req, login, { loops: state.loops, loopKey });
   const connection = await provider.connect();
   const asked = await askedFor(context, req, login);
   const secrets = newAuthorizationSecrets();
@@ -126,6 +129,41 @@ function loopKeyOf({ request = {}, returnTo }: LoginStart): string {
   const { scopes = [], resource, audience, claims, acrValues, maxAge } = request;
   const parts = JSON.stringify([scopes, resource, audience, claims, acrValues, maxAge, returnTo]);
   return createHash('sha256').update(parts).digest('base64url').slice(0, 22);
+}
+
+/**
+ * The same challenge again right after its login: a level that did not come the first time will not come the third;
+ * one that came and has grown old meanwhile will come again.
+ */
+function stopLoop(
+  context: Context,
+  req: Request,
+  login: LoginStart,
+  { loops, loopKey }: { loops: readonly LoopCount[]; loopKey: string },
+): void {
+  const now = context.clock.now();
+  const isStepUp = login.request?.acrValues !== undefined || login.request?.maxAge !== undefined;
+  const lastAt = loops.find(({ key }) => key === loopKey)?.at;
+  const isUndelivered =
+    isStepUp && !(lastAt !== undefined && hasGrownOld(context, req, login, { from: lastAt, to: now }));
+  if (!isLoop(loops, loopKey, now, isUndelivered ? 1 : MAX_LOOP_COUNT)) return;
+  if (!isUndelivered) throw loopError(login);
+  throw new ClaimMismatchError(
+    'The provider did not deliver the sign-in that this route asks for (acr, max_age). Check what it supports and what this client may ask.',
+  );
+}
+
+function hasGrownOld(
+  context: Context,
+  req: Request,
+  { request = {} }: LoginStart,
+  { from, to }: { from: number; to: number },
+): boolean {
+  const claims = signedIn(context, req)?.handle.claims;
+  if (claims === undefined) return false;
+  const isEnoughAt = (time: number) =>
+    satisfiesStepUp(claims, request, time, context.settings.clockTolerance);
+  return isEnoughAt(from) && !isEnoughAt(to);
 }
 
 function loopError({ request }: LoginStart): LoginError {

@@ -25,7 +25,7 @@ export type GrantResult =
       readonly refreshToken: string | undefined;
     };
 
-interface GrantContext {
+export interface GrantContext {
   readonly connection: Connection;
   readonly signal: AbortSignal;
   readonly now: () => number;
@@ -97,7 +97,7 @@ function isForAudience(accessToken: string, audience: string | undefined): boole
   }
 }
 
-function targetParameters({ resource, audience }: Target): URLSearchParams {
+export function targetParameters({ resource, audience }: Target): URLSearchParams {
   const parameters = new URLSearchParams();
   if (resource !== undefined) parameters.set('resource', resource);
   if (audience !== undefined) parameters.set('audience', audience);
@@ -108,7 +108,7 @@ interface Claims {
   claims(): object | undefined;
 }
 
-async function runGrant(
+export async function runGrant(
   context: GrantContext,
   subject: string | undefined,
   grant: () => Promise<Claims>,

@@ -1,8 +1,16 @@
 import type { SessionData, Store } from 'express-session';
-import type { Events, Logger, PatienceStore, TokenStore, TransactionStore } from '../core/ports.ts';
+import type {
+  Events,
+  Logger,
+  PatienceStore,
+  SharedValues,
+  TokenStore,
+  TransactionStore,
+} from '../core/ports.ts';
 import { patienceId, redisPatience, sessionPatience } from './patience-store.ts';
 import { isRedisClient, type RedisClient, RedisCommands, type RedisDeadlines } from './redis-commands.ts';
 import { RedisTokenStore, RedisTransactionStore } from './redis-token-store.ts';
+import { redisValues } from './redis-values.ts';
 import { SessionGuard, type UpdateSession } from './session-guard.ts';
 import { SessionStoreCalls, type StoreDeadlines } from './session-store-calls.ts';
 import { SessionTokenStore, SessionTransactionStore } from './session-token-store.ts';
@@ -15,6 +23,8 @@ export interface StoreBinding {
   readonly guard: SessionGuard;
   /** Undefined where no other process shares the store. */
   readonly patience: PatienceStore | undefined;
+  /** For the app's own tokens; undefined where they stay in this process. */
+  readonly values: SharedValues | undefined;
 }
 
 export interface BindingOptions {
@@ -66,6 +76,7 @@ function bindRedis(store: Store, { client, prefix }: RedisPlace, options: Bindin
     tokens,
     transactions: new RedisTransactionStore(commands, prefix),
     patience: redisPatience(commands, `${prefix}${patienceId(options.client)}`),
+    values: redisValues(commands, prefix),
     guard: new SessionGuard({ store, tokens, logger, handleField, updateSession }),
   };
 }
@@ -80,6 +91,7 @@ function bindAnyStore(store: Store, options: BindingOptions): StoreBinding {
     tokens,
     transactions: new SessionTransactionStore(calls, lock),
     patience: isOwn ? undefined : sessionPatience(calls, patienceId(options.client)),
+    values: undefined,
     guard: new SessionGuard({
       store,
       tokens,

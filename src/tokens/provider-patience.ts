@@ -8,13 +8,16 @@ import type { Clock, PatienceStore } from '../core/ports.ts';
 export class ProviderPatience {
   readonly #clock: Clock;
   readonly #capSeconds: number;
-  readonly #shared: PatienceStore | undefined;
+  #shared: PatienceStore | undefined;
   #notBefore = 0;
 
-  constructor(clock: Clock, capMs: number, shared: PatienceStore | undefined) {
+  constructor(clock: Clock, capMs: number) {
     this.#clock = clock;
     this.#capSeconds = capMs / 1000;
-    this.#shared = shared;
+  }
+
+  share(store: PatienceStore | undefined): void {
+    this.#shared ??= store;
   }
 
   /** Returns for how many seconds, which is at most the cap. */

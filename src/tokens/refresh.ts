@@ -15,19 +15,13 @@ import {
   rotateRefreshToken,
   type TokenCache,
 } from '../core/token-cache.ts';
-import {
-  classifyFailure,
-  type Outcome,
-  retriesFor,
-  type TokenEndpointFailure,
-} from '../core/token-endpoint-outcome.ts';
+import { classifyFailure, type Outcome, type TokenEndpointFailure } from '../core/token-endpoint-outcome.ts';
 import type { NormalizedRequest } from '../core/token-request.ts';
 import { type GrantResult, refreshTokens, revokeRefreshToken } from '../protocol/grants.ts';
 import type { Provider } from '../protocol/provider.ts';
-import type { Breaker } from './breaker.ts';
 import type { CacheRecords, OpenRecord } from './cache-records.ts';
 import { PatientCommits } from './patient-commits.ts';
-import type { ProviderPatience } from './provider-patience.ts';
+import type { ProviderGate } from './provider-gate.ts';
 import { failureError, interactionError, shuttingDown } from './token-errors.ts';
 import { cachedToken, refreshTokenOf } from './token-set.ts';
 
@@ -35,23 +29,24 @@ export interface Acquired {
   readonly token: CachedToken;
   readonly source: 'cache' | 'provider';
   readonly reason?: RefreshReason;
-}
-
-export interface RefreshSettings {
-  readonly grantTimeoutMs: number;
-  readonly defaultLifetime: number;
+  /** Served inside its expiry leeway, because the provider gave no other. */
+  readonly stale?: true;
 }
 
 export interface RefreshParts {
   readonly provider: Provider;
   readonly records: CacheRecords;
-  readonly patience: ProviderPatience;
-  readonly breaker: Breaker;
+  readonly gate: ProviderGate;
   readonly events: Events;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly random: () => number;
-  readonly settings: RefreshSettings;
+  readonly settings: { readonly defaultLifetime: number };
+}
+
+interface RefreshStep {
+  readonly refreshToken: RefreshToken;
+  readonly reason: RefreshReason;
 }
 
 /** How often a commit may be refused by a newer record before the caller is sent away. */
@@ -135,18 +130,11 @@ export class Refresher {
     const decision = decide(cache, request, this.#parts.clock.now());
     const step = refreshStep(decision, cache, request, isBackground);
     if (step === undefined || cache === undefined) return acquiredOrThrow(decision, request);
-    const { patience, breaker, events } = this.#parts;
-    await patience.check();
-    if (this.#isClosed) throw shuttingDown();
-    breaker.check();
     const { refreshToken, reason } = step;
-    const startedAt = this.#parts.clock.now();
-    events.refreshStarted({ reason });
-    const result = await this.#askProvider(session, request, refreshToken);
-    if (result.ok) {
-      breaker.succeeded();
-      events.refreshSucceeded({ durationMs: Math.round((this.#parts.clock.now() - startedAt) * 1000) });
-    }
+    const { clock, events } = this.#parts;
+    const startedAt = clock.now();
+    const result = await this.#askProvider(session, request, { refreshToken, reason });
+    if (result.ok) events.refreshSucceeded({ durationMs: Math.round((clock.now() - startedAt) * 1000) });
     const grant: Grant = { session, request, cache, version, spent: refreshToken };
     if (!result.ok) return this.#afterFailure(grant, result);
     const token = await this.#storeAnswer(grant, result.answer);
@@ -200,8 +188,7 @@ export class Refresher {
       case 'interaction':
         throw interactionError('provider_asked', { ...request, claims: outcome.claims ?? request.claims });
       default:
-        if (outcome.kind !== 'throttled') throw failureError(outcome);
-        throw failureError({ ...outcome, retryAfter: await this.#parts.patience.hold(outcome.retryAfter) });
+        throw failureError(outcome);
     }
   }
 
@@ -218,29 +205,22 @@ export class Refresher {
   }
 
   /** What an operator sees of a failure. */
-  #report(outcome: Outcome, { status, error, detail }: TokenEndpointFailure): void {
-    const details = { outcome: outcome.kind, status, error: error && safeText(error, 80), detail };
-    const { logger, events, breaker } = this.#parts;
+  #report(outcome: Outcome, { status, error }: TokenEndpointFailure): void {
+    const details = { outcome: outcome.kind, status, error: error && safeText(error, 80) };
+    const { logger, events } = this.#parts;
     if (outcome.kind === 'configuration') logger.error('The provider refuses this client', details);
     else if (USERS_TURN.has(outcome.kind)) logger.info('A refresh needs the user', details);
     else logger.warn('A refresh did not succeed', details);
     if (outcome.kind === 'rejected') events.refreshRejected({});
     else events.refreshFailed({ outcome: outcome.kind, status });
     if (outcome.kind === 'ambiguous') events.responseLost({});
-    if (outcome.kind === 'ambiguous' || outcome.kind === 'not_sent') breaker.failed();
-    else breaker.succeeded();
   }
 
-  /** The grant with its retries: the same request again at once, where that can help. */
   async #askProvider(
     session: SignedIn,
     request: NormalizedRequest,
-    refreshToken: RefreshToken,
+    { refreshToken, reason }: RefreshStep,
   ): Promise<GrantResult> {
-    const { provider, settings, clock } = this.#parts;
-    const connection = await provider.connect();
-    const signal = AbortSignal.timeout(settings.grantTimeoutMs);
-    const context = { connection, signal, now: () => clock.now() };
     const refresh = {
       refreshToken: refreshToken.token,
       scope: scopeParameter(request, refreshToken),
@@ -249,11 +229,11 @@ export class Refresher {
       claims: request.claims,
       subject: session.handle.subject,
     };
-    for (let retries = 0; ; retries += 1) {
-      const result = await refreshTokens(context, refresh);
-      if (result.ok || result.refreshToken !== undefined || signal.aborted) return result;
-      if (retries >= retriesFor(classifyFailure(result.failure))) return result;
-    }
+    return this.#parts.gate.ask((context) => {
+      if (this.#isClosed) throw shuttingDown();
+      this.#parts.events.refreshStarted({ reason });
+      return refreshTokens(context, refresh);
+    });
   }
 
   #revoke(refreshToken: string): void {
@@ -272,7 +252,7 @@ function refreshStep(
   cache: TokenCache | undefined,
   request: NormalizedRequest,
   isBackground: boolean,
-): { refreshToken: RefreshToken; reason: RefreshReason } | undefined {
+): RefreshStep | undefined {
   if (decision.kind === 'refresh') return { refreshToken: decision.refreshToken, reason: decision.reason };
   if (!isBackground || decision.kind !== 'hit' || !decision.refreshSoon || cache === undefined)
     return undefined;

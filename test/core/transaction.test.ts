@@ -79,22 +79,22 @@ describe('loops', () => {
   };
 
   test('three challenges that each led to a login are one; two are not, nor are others', () => {
-    expect(isLoop([], 'k', NOW)).toBe(false);
-    expect(isLoop(afterLogins(2), 'k', NOW)).toBe(false);
-    expect(isLoop(afterLogins(3), 'k', NOW)).toBe(true);
-    expect(isLoop(afterLogins(3), 'other', NOW)).toBe(false);
+    expect(isLoop([], 'k', NOW, 3)).toBe(false);
+    expect(isLoop(afterLogins(2), 'k', NOW, 3)).toBe(false);
+    expect(isLoop(afterLogins(3), 'k', NOW, 3)).toBe(true);
+    expect(isLoop(afterLogins(3), 'other', NOW, 3)).toBe(false);
   });
 
   test('what is long ago does not count', () => {
-    expect(isLoop(afterLogins(3), 'k', NOW + 30)).toBe(true);
-    expect(isLoop(afterLogins(3), 'k', NOW + 31)).toBe(false);
-    expect(isLoop(countLoop(afterLogins(2), 'k', NOW + 31), 'k', NOW + 31)).toBe(false);
+    expect(isLoop(afterLogins(3), 'k', NOW + 30, 3)).toBe(true);
+    expect(isLoop(afterLogins(3), 'k', NOW + 31, 3)).toBe(false);
+    expect(isLoop(countLoop(afterLogins(2), 'k', NOW + 31), 'k', NOW + 31, 3)).toBe(false);
     expect(countLoop(afterLogins(2), 'other', NOW + 31)).toEqual([{ key: 'other', count: 1, at: NOW + 31 }]);
   });
 
   test('other keys in between do not reset the count, and there is an end to what is counted', () => {
     const between = countLoop(countLoop(afterLogins(2), 'other', NOW), 'k', NOW);
-    expect(isLoop(between, 'k', NOW)).toBe(true);
+    expect(isLoop(between, 'k', NOW, 3)).toBe(true);
     let counts: LoopCount[] = [];
     for (let key = 0; key < 50; key += 1) counts = countLoop(counts, `k${key}`, NOW);
     expect(counts).toHaveLength(10);

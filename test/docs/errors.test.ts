@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import {
+  BearerTokenError,
   ClaimMismatchError,
   ConfigurationError,
   InteractionRequiredError,
@@ -27,6 +28,7 @@ const errors: OidcTokensError[] = [
   new TokenEndpointError('x'),
   new ProviderUnavailableError('x'),
   new StoreUnavailableError('x'),
+  new BearerTokenError('x', { status: 401, error: 'invalid_token', challenge: 'Bearer' }),
 ];
 
 test('every code has its section, and every section is a code', () => {

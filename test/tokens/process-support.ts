@@ -10,9 +10,8 @@ import { KeyRingCipher } from '../../src/storage/encryption.ts';
 import type { StoreBinding } from '../../src/storage/store-binding.ts';
 import { CodeAcquisition } from '../../src/tokens/acquire-by-code.ts';
 import { SilentAcquisition, type TokenResult } from '../../src/tokens/acquire-silent.ts';
-import { Breaker } from '../../src/tokens/breaker.ts';
 import { CacheRecords } from '../../src/tokens/cache-records.ts';
-import { ProviderPatience } from '../../src/tokens/provider-patience.ts';
+import { ProviderGate } from '../../src/tokens/provider-gate.ts';
 import { Refresher } from '../../src/tokens/refresh.ts';
 import { type RecordedEvents, recordEvents } from '../storage/engine-support.ts';
 import { openidClient, signIn } from '../support/client.ts';
@@ -52,10 +51,9 @@ export function openProcess(provider: TestProvider, parts: Parts): AppProcess {
   const connector = new Provider(settings, clock, logger);
   const memory = new AccessTokenMemory<TokenResult>(clock);
   const records = new CacheRecords(tokens, cipher, { maxTokens: 250, maxBytes: 512 * 1024 }, events);
-  const patience = new ProviderPatience(clock, 60_000, undefined);
-  const breaker = new Breaker(clock, events);
+  const gate = new ProviderGate({ provider: connector, clock, events, settings });
   const common = { provider: connector, records, clock, logger, events, settings, random: () => 0.5 };
-  const refresher = new Refresher({ ...common, patience, breaker });
+  const refresher = new Refresher({ ...common, gate });
   const silent = new SilentAcquisition({ ...common, refresher, memory });
   return {
     silent,

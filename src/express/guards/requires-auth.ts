@@ -1,7 +1,9 @@
 import type { NextFunction, Request, RequestHandler, Response } from 'express';
-import type { IdTokenClaims } from '../../core/claims.ts';
+import { type IdTokenClaims, satisfiesStepUp } from '../../core/claims.ts';
 import { InteractionRequiredError } from '../../core/errors.ts';
+import { parseAcrValues, parseMaxAge } from '../../core/token-request.ts';
 import { challengeNow } from '../challenge.ts';
+import { knownFields } from '../option-values.ts';
 import { contextOf } from '../request-context.ts';
 import { checkHandler, type Guard, guardHandler } from './decorate.ts';
 
@@ -10,14 +12,58 @@ export type AuthenticatedRequest = Request & { readonly oidc: { readonly user: I
 
 export type AuthenticatedHandler = (req: AuthenticatedRequest, res: Response, next: NextFunction) => unknown;
 
+/** What a route demands of the sign-in itself (RFC 9470). */
+export interface StepUpOptions {
+  /** It may be at most this many seconds old. */
+  maxAge?: number;
+  /** Authentication context classes, one of which it must have. */
+  acr?: string | readonly string[];
+}
+
 /**
- * Lets only signed-in users through; others are sent to the provider and come back to the same URL.
+ * Lets only signed-in users through; others are sent to the provider and come back to the same URL. With `maxAge` or
+ * `acr` also those whose sign-in is not enough; where the provider does not deliver more, the answer is 403.
  *
- * `requiresAuth()` is a middleware, `requiresAuth(handler)` wraps a handler.
+ * `requiresAuth()` and `requiresAuth(options)` are middlewares; with a handler as the last argument they wrap it.
+ *
+ * @throws {TypeError} for options of the wrong kind.
  */
-export function requiresAuth(handler?: AuthenticatedHandler): RequestHandler {
+export function requiresAuth(handler?: AuthenticatedHandler): RequestHandler;
+export function requiresAuth(options: StepUpOptions, handler?: AuthenticatedHandler): RequestHandler;
+export function requiresAuth(
+  first?: StepUpOptions | AuthenticatedHandler,
+  second?: AuthenticatedHandler,
+): RequestHandler {
+  const [options, handler] = typeof first === 'function' ? [{}, first] : [first ?? {}, second];
+  const stepUp = parseStepUp(options);
   checkHandler(handler, 'requiresAuth()');
-  return guardHandler('requiresAuth', isSignedIn, handler);
+  return guardHandler(
+    'requiresAuth',
+    async (req, res, next) => {
+      if (!(await isSignedIn(req, res, next))) return false;
+      const context = contextOf(req);
+      const { clock, settings } = context;
+      const { user } = req.oidc;
+      if (user !== undefined && satisfiesStepUp(user, stepUp, clock.now(), settings.clockTolerance))
+        return true;
+      await challengeNow(
+        context,
+        req,
+        res,
+        new InteractionRequiredError({ reason: 'step_up', scopes: [], ...stepUp }),
+      );
+      return false;
+    },
+    handler,
+  );
+}
+
+function parseStepUp(options: StepUpOptions): { acrValues: string | undefined; maxAge: number | undefined } {
+  knownFields(options, ['maxAge', 'acr'], 'requiresAuth()');
+  return {
+    acrValues: options.acr === undefined ? undefined : parseAcrValues(options.acr),
+    maxAge: parseMaxAge(options.maxAge),
+  };
 }
 
 /** The check that every guard begins with. */

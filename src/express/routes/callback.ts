@@ -4,8 +4,8 @@ import { LoginError } from '../../core/errors.ts';
 import { homePath } from '../../core/return-to.ts';
 import type { SessionHandle } from '../../core/session-handle.ts';
 import { countLoop, decodeTransaction, isRestarted, type Transaction } from '../../core/transaction.ts';
-import { signOut } from '../../tokens/sign-out.ts';
 import { type Context, signedIn } from '../context.ts';
+import { endAccount } from '../end-account.ts';
 import { awaitOutcome, publishOutcome } from '../login-outcome.ts';
 import { redirect } from '../pages.ts';
 import type { LoginOutcome } from '../redemptions.ts';
@@ -216,13 +216,4 @@ async function keepAsLong(
 ): Promise<void> {
   const session = { handle, sessionId: req.sessionID, sessionMs: sessionLengthMs(req) };
   if (settings.afterLogin !== undefined) await records.renewIfNeeded(session, await records.load(handle));
-}
-
-/** What can't be removed now is out of reach all the same: no session names it any more. */
-async function endAccount(context: Context, handle: SessionHandle): Promise<void> {
-  const { provider, records, memory, binding, settings } = context;
-  binding.guard.end(handle.ref);
-  await signOut({ provider, records, memory, logger: settings.logger }, handle).catch((error: Error) => {
-    settings.logger.warn('The tokens of an ended session could not be removed', { error: error.name });
-  });
 }

@@ -1,0 +1,153 @@
+import { hardExpiry } from '../core/decide.ts';
+import { ProviderUnavailableError } from '../core/errors.ts';
+import type { BoundedCache, Clock, Logger } from '../core/ports.ts';
+import type { CachedToken } from '../core/token-cache.ts';
+import type { NormalizedRequest } from '../core/token-request.ts';
+import type { GrantContext, GrantResult } from '../protocol/grants.ts';
+import { Flights, isTimedOut, within } from './flights.ts';
+import type { ProviderGate } from './provider-gate.ts';
+import type { Acquired } from './refresh.ts';
+import { cachedToken } from './token-set.ts';
+
+export interface GrantedParts {
+  readonly gate: ProviderGate;
+  readonly cache: BoundedCache<CachedToken>;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly random: () => number;
+  readonly settings: { readonly callerTimeoutMs: number; readonly defaultLifetime: number };
+}
+
+/** One token that can be had again by the same grant, without a refresh token. */
+export interface Grantable {
+  readonly key: string;
+  readonly request: NormalizedRequest;
+  /** Epoch seconds after which no answer may be kept. */
+  readonly notAfter: number;
+  send(context: GrantContext): Promise<GrantResult>;
+  /** What a failure is to the caller. */
+  failure(result: GrantResult & { ok: false }): Error;
+  /** Where other processes keep the same token. */
+  readonly shared?: { read(): Promise<CachedToken | undefined>; write(token: CachedToken): Promise<void> };
+}
+
+const BACKGROUND_PAUSE_SECONDS = 10;
+
+/** Tokens of grants that need no user: cached, renewed in the background, asked for once by all who wait. */
+export class GrantedTokens {
+  readonly #parts: GrantedParts;
+  readonly #flights = new Flights<CachedToken>();
+  readonly #backgroundNotBefore = new Map<string, number>();
+  #isClosing = false;
+
+  constructor(parts: GrantedParts) {
+    this.#parts = parts;
+  }
+
+  /** Synchronous where the process has the token, so that a hit costs no more than a look. */
+  fromMemory(key: string, request: NormalizedRequest): CachedToken | undefined {
+    if (request.forceRefresh || request.claims !== undefined) return undefined;
+    const token = this.#parts.cache.get(key);
+    if (token === undefined || token.accessToken === request.rejected) return undefined;
+    return this.#parts.clock.now() < token.refreshAt ? token : undefined;
+  }
+
+  async acquire(grantable: Grantable): Promise<Acquired> {
+    const { key, request } = grantable;
+    const { cache, clock } = this.#parts;
+    const own = this.fromMemory(key, request);
+    if (own !== undefined) return { token: own, source: 'cache' };
+    const skips = request.forceRefresh || request.claims !== undefined;
+    const usable = skips ? undefined : await this.#known(grantable);
+    if (usable !== undefined && clock.now() < hardExpiry(usable)) {
+      cache.set(key, usable);
+      if (clock.now() >= usable.refreshAt) this.#renewInBackground(grantable);
+      return { token: usable, source: 'cache' };
+    }
+    return this.#askForCaller(grantable, usable);
+  }
+
+  /** This process's token; where that is about to end, the one that another process may have got meanwhile. */
+  async #known({ key, request, shared }: Grantable): Promise<CachedToken | undefined> {
+    const { cache, clock } = this.#parts;
+    const own = this.#usable(cache.get(key), request);
+    if (shared === undefined || (own !== undefined && clock.now() < hardExpiry(own))) return own;
+    const other = this.#usable(await shared.read().catch(() => undefined), request);
+    // While this was waiting, a flight may have landed.
+    const newest = this.#usable(cache.get(key), request);
+    return other !== undefined && (newest === undefined || other.expiresAt > newest.expiresAt)
+      ? other
+      : newest;
+  }
+
+  #usable(token: CachedToken | undefined, request: NormalizedRequest): CachedToken | undefined {
+    if (token === undefined || token.accessToken === request.rejected) return undefined;
+    return this.#parts.clock.now() < token.expiresAt ? token : undefined;
+  }
+
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    await this.#flights.landed();
+  }
+
+  async #askForCaller(grantable: Grantable, fallback: CachedToken | undefined): Promise<Acquired> {
+    const { request } = grantable;
+    try {
+      const token = await within(this.#fly(grantable), this.#parts.settings.callerTimeoutMs);
+      if (isTimedOut(token))
+        throw new ProviderUnavailableError('The provider takes too long to issue the token.');
+      const reason =
+        request.claims !== undefined
+          ? 'claims'
+          : request.forceRefresh || request.rejected !== undefined
+            ? 'forced'
+            : fallback
+              ? 'expired'
+              : 'no_cached_token';
+      return { token, source: 'provider', reason };
+    } catch (error) {
+      if (fallback === undefined || !(error instanceof ProviderUnavailableError)) throw error;
+      this.#parts.logger.warn('A token about to expire is served, because the provider gave no other', {
+        error: error.name,
+      });
+      return { token: fallback, source: 'cache', stale: true };
+    }
+  }
+
+  #renewInBackground(grantable: Grantable): void {
+    const { clock, logger } = this.#parts;
+    if ((this.#backgroundNotBefore.get(grantable.key) ?? 0) > clock.now()) return;
+    this.#fly(grantable).catch((error: Error) => {
+      logger.debug('A token could not be renewed in the background', { error: error.name });
+      if (this.#backgroundNotBefore.size >= 1000) this.#backgroundNotBefore.clear();
+      this.#backgroundNotBefore.set(grantable.key, clock.now() + BACKGROUND_PAUSE_SECONDS);
+    });
+  }
+
+  #fly(grantable: Grantable): Promise<CachedToken> {
+    const { forceRefresh, claims = '', rejected = '' } = grantable.request;
+    const flight = JSON.stringify([grantable.key, forceRefresh, claims, rejected]);
+    return this.#flights.join(flight, () => {
+      if (this.#isClosing)
+        return Promise.reject(new ProviderUnavailableError('This process is shutting down.', 1));
+      return this.#grant(grantable);
+    });
+  }
+
+  async #grant(grantable: Grantable): Promise<CachedToken> {
+    const { gate, cache, clock, random, settings } = this.#parts;
+    const { request, key, notAfter } = grantable;
+    const result = await gate.ask((context) => grantable.send(context));
+    if (!result.ok) throw grantable.failure(result);
+    const asked = { scopes: request.scopes, askedFor: [request.scopes], target: request };
+    const token = cachedToken(result.answer, asked, clock.now(), random(), settings.defaultLifetime);
+    const bounded = {
+      ...token,
+      expiresAt: Math.min(token.expiresAt, notAfter),
+      refreshAt: Math.min(token.refreshAt, notAfter),
+    };
+    cache.set(key, bounded);
+    await grantable.shared?.write(bounded).catch(() => undefined);
+    return bounded;
+  }
+}

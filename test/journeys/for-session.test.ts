@@ -1,0 +1,193 @@
+import { once } from 'node:events';
+import { request, type Server, ServerResponse } from 'node:http';
+import { createInterface, type Interface } from 'node:readline';
+import type { Duplex } from 'node:stream';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import type { Request, RequestHandler, Response } from 'express';
+import { InteractionRequiredError } from 'express-oidc-tokens';
+import session, { MemoryStore } from 'express-session';
+import type { Handle, TestApp } from '../support/app.ts';
+import type { Browser } from '../support/browser.ts';
+import { expectNoSecrets, surfaceRejections } from '../support/leaks.ts';
+import { travel } from '../support/time.ts';
+import { lastingKeys } from './get-token-stage.ts';
+import { closeAll, openApp, openProvider, sessionId, signedIn, silent } from './session-support.ts';
+
+afterEach(closeAll);
+
+async function open(lifetime = 3600) {
+  const provider = await openProvider({ accessTokenTtl: lifetime });
+  const store = new MemoryStore();
+  const auth = lastingKeys();
+  const app = await openApp(provider, { store, auth });
+  const browser = await signedIn(app, { account: 'alice' });
+  const id = String(sessionId(browser, app));
+  provider.clearCalls();
+  return { provider, store, auth, app, browser, id };
+}
+
+describe('forSession', () => {
+  test('gives what the session’s own requests get, without a request', async () => {
+    const { app, browser, id, provider } = await open();
+    const result = await app.handle.forSession(id).getTokenSilent();
+    expect(result).toEqual(await silent(browser, app));
+    expect(result).toMatchObject({ source: 'cache', account: { subject: 'alice' } });
+    expect(provider.tokenCalls).toEqual([]);
+  });
+
+  test('expiry: one refresh, shared with the requests of the session', async () => {
+    const { app, browser, id, provider } = await open();
+    travel(3601);
+    const tokens = app.handle.forSession(id);
+    const all = await Promise.all([
+      ...Array.from({ length: 10 }, () => tokens.getTokenSilent()),
+      ...Array.from({ length: 10 }, () => silent(browser, app)),
+      app.handle.forSession(id).getTokenSilent(),
+    ]);
+    expect(provider.refreshCalls).toHaveLength(1);
+    expect(new Set(all.map(({ accessToken }) => accessToken)).size).toBe(1);
+    travel(3601);
+    expect(await tokens.getTokenSilent()).toMatchObject({ source: 'provider' });
+  });
+
+  test('after the logout: InteractionRequiredError, also for one made before, and no token in it', async () => {
+    const { app, browser, id, provider } = await open();
+    const tokens = app.handle.forSession(id);
+    await tokens.getTokenSilent();
+    await browser.navigate(`${app.url}/logout`);
+    for (const ended of [tokens, app.handle.forSession(id)]) {
+      const error = await ended.getTokenSilent().catch((thrown: unknown) => thrown);
+      expect(error).toBeInstanceOf(InteractionRequiredError);
+      expect(error).toMatchObject({ reason: 'signed_out', status: 401 });
+      expectNoSecrets(error, provider);
+    }
+    expectNoSecrets(app.logText(), provider);
+  });
+
+  test('a refresh under way while the user logs out gives nothing to the session afterwards', async () => {
+    const { app, browser, id, provider } = await open();
+    travel(3601);
+    let release = () => {};
+    provider.script({
+      waitAfter: new Promise<void>((resolve) => {
+        release = resolve;
+      }),
+    });
+    const tokens = app.handle.forSession(id);
+    const pending = tokens.getTokenSilent().catch((thrown: unknown) => thrown);
+    await provider.whenTokenCalls(1);
+    await browser.navigate(`${app.url}/logout`);
+    release();
+    await pending;
+    await expect(tokens.getTokenSilent()).rejects.toMatchObject({ reason: 'signed_out' });
+    await surfaceRejections();
+  });
+
+  test.each(['unknown', 'oidc.tc.unknown'])(
+    'a session that is not there (%s): InteractionRequiredError',
+    async (id) => {
+      const { app } = await open();
+      await expect(app.handle.forSession(id).getTokenSilent('a')).rejects.toMatchObject({
+        name: 'InteractionRequiredError',
+        scopes: ['a'],
+      });
+    },
+  );
+
+  test('a wrong id or request is a TypeError', async () => {
+    const { app, id } = await open();
+    for (const wrong of ['', undefined, 1, {}])
+      expect(() => app.handle.forSession(wrong as never)).toThrow(TypeError);
+    await expect(app.handle.forSession(id).getTokenSilent({ scope: 'a' } as never)).rejects.toThrow(
+      TypeError,
+    );
+  });
+
+  test('before the first request: with the store given it works, without it says what is missing', async () => {
+    const { provider, store, auth, id } = await open();
+    const job = await openApp(provider, { store, auth });
+    await expect(job.handle.forSession(id).getTokenSilent()).rejects.toMatchObject({
+      name: 'ConfigurationError',
+      message: expect.stringContaining('forSession(id, store)'),
+    });
+    expect(await job.handle.forSession(id, store).getTokenSilent()).toMatchObject({ source: 'cache' });
+    expect(await job.handle.forSession(id).getTokenSilent()).toMatchObject({ source: 'cache' });
+  });
+
+  test('a store that fails is its own error, and the user is not signed out', async () => {
+    const { app, store, id } = await open();
+    const { get } = store;
+    store.get = (_id, done) => done(new Error('down'));
+    await expect(app.handle.forSession(id).getTokenSilent()).rejects.toMatchObject({
+      name: 'StoreUnavailableError',
+    });
+    store.get = get;
+    expect(await app.handle.forSession(id).getTokenSilent()).toMatchObject({ account: { subject: 'alice' } });
+  });
+});
+
+/**
+ * The recipe for WebSockets: the upgrade request goes through the same express-session middleware as the app's
+ * requests, which reads the cookie; what the connection needs later comes from `forSession`.
+ */
+function acceptUpgrades(server: Server, readSession: RequestHandler, handle: Handle): void {
+  server.on('upgrade', (incoming, socket: Duplex) => {
+    const req = incoming as Request;
+    readSession(req, new ServerResponse(req) as Response, () => {
+      const tokens = handle.forSession(req.sessionID);
+      const deny = () => socket.end('HTTP/1.1 401 Unauthorized\r\nConnection: close\r\n\r\n');
+      tokens.getTokenSilent().then(() => {
+        socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: lines\r\nConnection: Upgrade\r\n\r\n');
+        createInterface(socket).on('line', (scopes) => {
+          tokens.getTokenSilent(scopes).then(
+            ({ source, account }) => void socket.write(`${source} ${account.subject}\n`),
+            (error: Error) => socket.end(`${error.name}\n`),
+          );
+        });
+      }, deny);
+    });
+  });
+}
+
+async function upgrade(
+  app: TestApp,
+  browser?: Browser,
+): Promise<{ status: number; ask(scopes: string): Promise<string>; close(): void }> {
+  const cookie = browser?.cookies.header(new URL(app.url), { crossSite: false, safeNavigation: true });
+  const headers = { connection: 'Upgrade', upgrade: 'lines', ...(cookie ? { cookie } : {}) };
+  const req = request(app.url, { headers }).end();
+  const [event, res, socket] = await Promise.race([
+    once(req, 'upgrade').then(([answer, duplex]) => ['upgrade', answer, duplex]),
+    once(req, 'response').then(([answer]) => ['response', answer]),
+  ]);
+  if (event === 'response') res.resume();
+  const lines: Interface | undefined = socket && createInterface(socket);
+  return {
+    status: res.statusCode,
+    async ask(scopes) {
+      socket.write(`${scopes}\n`);
+      return String((await once(lines as Interface, 'line'))[0]);
+    },
+    close: () => void (socket ?? req).destroy(),
+  };
+}
+
+test('a recipe for WebSockets: the session of the upgrade request, tokens for as long as it lasts', async () => {
+  const { app, store, browser, provider } = await open();
+  acceptUpgrades(
+    app.server,
+    session({ secret: 'test', resave: false, saveUninitialized: false, store }),
+    app.handle,
+  );
+  const stranger = await upgrade(app);
+  expect(stranger.status).toBe(401);
+  const socket = await upgrade(app, browser);
+  expect(socket.status).toBe(101);
+  expect(await socket.ask('')).toBe('cache alice');
+  travel(3601);
+  expect(await socket.ask('')).toBe('provider alice');
+  expect(provider.refreshCalls).toHaveLength(1);
+  await browser.navigate(`${app.url}/logout`);
+  expect(await socket.ask('')).toBe('InteractionRequiredError');
+  for (const opened of [stranger, socket]) opened.close();
+});
