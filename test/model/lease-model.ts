@@ -5,9 +5,8 @@ import type { Transaction } from '../../src/core/transaction.ts';
 import { PlainCipher } from '../../src/storage/encryption.ts';
 import { CodeAcquisition } from '../../src/tokens/acquire-by-code.ts';
 import { SilentAcquisition, type TokenResult } from '../../src/tokens/acquire-silent.ts';
-import { Breaker } from '../../src/tokens/breaker.ts';
 import { CacheRecords } from '../../src/tokens/cache-records.ts';
-import { ProviderPatience } from '../../src/tokens/provider-patience.ts';
+import { ProviderGate } from '../../src/tokens/provider-gate.ts';
 import { Refresher } from '../../src/tokens/refresh.ts';
 import { signOut } from '../../src/tokens/sign-out.ts';
 import { recordEvents } from '../storage/engine-support.ts';
@@ -252,8 +251,13 @@ export class Run {
     };
     const provider = this.provider.for(actor);
     const common = { provider, records, clock, logger, events, settings, random: () => 0.5, memory };
-    const patience = new ProviderPatience(clock, 60_000, undefined);
-    const refresher = new Refresher({ ...common, patience, breaker: new Breaker(clock, events) });
+    const gate = new ProviderGate({
+      provider,
+      clock,
+      events,
+      settings: { ...settings, maxRetryAfterMs: 60_000 },
+    });
+    const refresher = new Refresher({ ...common, gate });
     return {
       actor,
       silent: new SilentAcquisition({ ...common, refresher }),

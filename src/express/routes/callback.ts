@@ -182,9 +182,13 @@ async function beginSession(
   const isOther =
     earlier !== undefined && (earlier.issuer !== handle.issuer || earlier.subject !== handle.subject);
   const data = isOther ? {} : ownData(req);
+  const { originalMaxAge } = req.session.cookie;
   const state = loginState(req);
   await regenerateSession(req, settings.storeWriteTimeoutMs);
   putData(req, data);
+  // Where the app made this user's session longer ("remember me"), a step-up does not make it shorter again.
+  if (earlier !== undefined && !isOther && originalMaxAge !== null)
+    req.session.cookie.maxAge = originalMaxAge;
   setHandle(req, handle);
   const loops =
     transaction.loopKey === undefined
