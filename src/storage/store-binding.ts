@@ -7,6 +7,7 @@ import type {
   TokenStore,
   TransactionStore,
 } from '../core/ports.ts';
+import { limitStore } from './limit-store.ts';
 import { patienceId, redisPatience, sessionPatience } from './patience-store.ts';
 import { isRedisClient, type RedisClient, RedisCommands, type RedisDeadlines } from './redis-commands.ts';
 import { RedisTokenStore, RedisTransactionStore } from './redis-token-store.ts';
@@ -51,6 +52,7 @@ const bindings = new WeakMap<Store, StoreBinding>();
 export function bindStore(store: Store, options: BindingOptions): StoreBinding {
   const existing = bindings.get(store);
   if (existing !== undefined) return existing;
+  if (!isInProcess(store)) limitStore(store, options.storeDeadlines, options.events);
   const engine = options.redis ?? redisOf(store);
   const binding = engine === undefined ? bindAnyStore(store, options) : bindRedis(store, engine, options);
   bindings.set(store, binding);

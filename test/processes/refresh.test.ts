@@ -32,7 +32,7 @@ redisTest(
       const token = expectOneToken(await scene.burst(browser, PARALLEL, { query }));
       expect(provider.tokenCalls.map(({ answer }) => answer?.access_token)).toEqual([token]);
     }
-    expect(await scene.watch.versions()).toEqual([11]);
+    expect(await scene.version(browser)).toBe(11);
     await scene.expectAlive(browser);
     await scene.expectSound();
   },

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { type Answer, Browser } from '../support/browser.ts';
+import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
 import { type Fleet, type FleetOptions, removeBundle, startFleet } from '../support/fleet.ts';
 import { type StoreWatch, watchFiles, watchRedis } from '../support/fleet-watch.ts';
 import { expectNoSecrets } from '../support/leaks.ts';
@@ -41,8 +42,8 @@ afterEach(() => closeAll(opened));
 afterAll(removeBundle);
 
 /** One scene for all tests around it, where its processes live through them; every test has users of its own. */
-export function sharedScene(open: () => Promise<Scene>): { scene: Scene } {
-  const holder = {} as { scene: Scene };
+export function sharedScene<S extends Scene>(open: () => Promise<S>): { scene: S } {
+  const holder = {} as { scene: S };
   const kept: { close(): unknown }[] = [];
   beforeAll(async () => {
     holder.scene = await open();
@@ -84,6 +85,12 @@ export class Scene {
     return closing(new Browser({ account }));
   }
 
+  /** Of this user's token cache. */
+  version(browser: Browser): Promise<number> {
+    const cookie = decodeURIComponent(browser.cookies.get(this.fleet.url, 'connect.sid') ?? '');
+    return this.watch.version(/^s:([^.]+)\./.exec(cookie)?.[1] ?? '');
+  }
+
   token(browser: Browser, process: number, query = ''): Promise<TokenResponse> {
     return tokenAt(browser, `${this.fleet.process(process).url}/token?${query}`);
   }
@@ -107,6 +114,12 @@ export class Scene {
 
   async expire(): Promise<void> {
     await this.fleet.travel(LIFETIME + 1);
+  }
+
+  /** In the place of those that a test killed. */
+  async replaceKilled(): Promise<void> {
+    const gone = this.fleet.processes.filter(({ isRunning }) => !isRunning);
+    await Promise.all(gone.map(({ index }) => this.fleet.replace(index)));
   }
 
   /** After the next expiry the session still gets a token at every process that runs, with one grant in all. */
@@ -144,19 +157,22 @@ interface BurstOptions {
 
 type SceneOptions = Partial<Omit<FleetOptions, 'provider' | 'store'>> & { provider?: ProviderOptions };
 
+export type RedisScene = Scene & { redis: TestRedis /** Between the app and Redis. */; proxy: FaultProxy };
+
 interface RedisSceneOptions extends SceneOptions {
-  redis?: TestRedis;
-  /** Where the app finds it, if not there. */
-  redisUrl?: string;
+  /** Lets the app reach Redis through `proxy` only. */
+  isProxied?: boolean;
   /** The deadlines of the package, and those it asks the app's client to have; else long ones, for a busy machine. */
   hasUsualDeadlines?: boolean;
 }
 
 const PATIENT = { storeReadTimeoutMs: 5000, storeWriteTimeoutMs: 10_000 };
 
-export async function redisScene(options: RedisSceneOptions = {}): Promise<Scene & { redis: TestRedis }> {
-  const { redis = closing(await startRedis()), redisUrl: url = redis.url, hasUsualDeadlines } = options;
-  const { provider: settings, auth, processes } = options;
+export async function redisScene(options: RedisSceneOptions = {}): Promise<RedisScene> {
+  const { provider: settings, auth, processes, isProxied, hasUsualDeadlines } = options;
+  const redis = closing(await startRedis());
+  const proxy = closing(await startFaultProxy(redis.port));
+  const url = isProxied ? `redis://127.0.0.1:${proxy.port}` : redis.url;
   closing({ close: restoreTime });
   const provider = closing(await startProvider({ accessTokenTtl: LIFETIME, ...settings }));
   const watch = closing(await watchRedis(redis));
@@ -169,7 +185,7 @@ export async function redisScene(options: RedisSceneOptions = {}): Promise<Scene
       auth: hasUsualDeadlines ? auth : { ...PATIENT, ...auth },
     }),
   );
-  return Object.assign(new Scene(provider, fleet, watch), { redis });
+  return Object.assign(new Scene(provider, fleet, watch), { redis, proxy });
 }
 
 /** Sessions in files, every operation 0 to `latencyMs` late. */

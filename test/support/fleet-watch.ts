@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -7,8 +8,10 @@ import type { TestRedis } from './redis.ts';
 export interface StoreWatch {
   /** Versions that were written over a higher one of the same record. */
   readonly falls: string[];
-  /** Of the token caches that are in the store. */
-  versions(): Promise<number[]>;
+  /** How many token caches are in the store. */
+  caches(): Promise<number>;
+  /** The version of this session's token cache; 0 without one. */
+  version(sessionId: string): Promise<number>;
   /** Leases that somebody holds just now. */
   leases(): Promise<number>;
   close(): Promise<void>;
@@ -25,6 +28,16 @@ class Versions {
   }
 }
 
+interface Session {
+  oidc?: { ref?: string };
+}
+
+function hashOf({ oidc }: Session): string {
+  return createHash('sha256')
+    .update(oidc?.ref ?? '')
+    .digest('hex');
+}
+
 const WRITE = /"HSET" "([^"]*oidc\.[0-9a-f]{64})" "v" "(\d+)"/;
 
 /** Sees every write, through `MONITOR`. */
@@ -38,9 +51,13 @@ export async function watchRedis(redis: TestRedis): Promise<StoreWatch> {
   const caches = async () => (await client.keys('*oidc.*')).filter((key) => /oidc\.[0-9a-f]{64}$/.test(key));
   return {
     falls: versions.falls,
-    async versions() {
-      const found = await Promise.all((await caches()).map((key) => client.hGet(key, 'v')));
-      return found.filter((version) => version !== null).map(Number);
+    async caches() {
+      const found = await Promise.all((await caches()).map((key) => client.hExists(key, 'v')));
+      return found.filter(Boolean).length;
+    },
+    async version(sessionId) {
+      const session = JSON.parse((await client.get(`sess:${sessionId}`)) ?? '{}') as Session;
+      return Number(await client.hGet(`sess:oidc.${hashOf(session)}`, 'v'));
     },
     async leases() {
       const ends = await Promise.all((await caches()).map((key) => client.hGet(key, 'e')));
@@ -80,10 +97,12 @@ export async function watchFiles(path: string): Promise<StoreWatch> {
   })();
   return {
     falls: versions.falls,
-    async versions() {
-      return (await caches()).flatMap(({ fields }) =>
-        fields.version === undefined ? [] : Number(fields.version),
-      );
+    async caches() {
+      return (await caches()).filter(({ fields }) => fields.version !== undefined).length;
+    },
+    async version(sessionId) {
+      const session = (await readJson(join(path, `${sessionId}.json`))) as Session;
+      return Number((await readJson(join(path, `oidc.${hashOf(session)}.json`))).version ?? 0);
     },
     async leases() {
       const locks = await records(/^oidc\.lock\./);

@@ -1,0 +1,45 @@
+import type { SessionData, Store } from 'express-session';
+import { StoreUnavailableError } from '../core/errors.ts';
+import type { Events } from '../core/ports.ts';
+import { startDeadline } from './deadline.ts';
+import { RECORD_PREFIX, type StoreDeadlines } from './session-store-calls.ts';
+
+type Done = (error?: unknown, session?: SessionData | null) => void;
+
+/**
+ * Gives the calls a deadline that express-session makes by itself: a request waits for its session before it reaches
+ * any middleware, and its answer for the save. A client's own timeout does not do: node-redis counts what it writes
+ * as activity, so that a Redis that hangs holds every request for as long as others keep coming.
+ *
+ * Our own records have deadlines of their own.
+ */
+export function limitStore(store: Store, { readMs, writeMs }: StoreDeadlines, events: Events): void {
+  const { get, set, destroy, touch } = store;
+
+  const within = (deadlineMs: number, what: string, done: Done): Done => {
+    let isOver = false;
+    const end: Done = (...answer) => {
+      if (isOver) return;
+      isOver = true;
+      cancel();
+      done(...answer);
+    };
+    const cancel = startDeadline(deadlineMs, () => {
+      events.storeTimedOut({});
+      end(new StoreUnavailableError(`The session store did not ${what} within ${deadlineMs} ms.`));
+    });
+    return end;
+  };
+  const limited = <D extends Done | undefined>(id: string, deadlineMs: number, what: string, done: D): D =>
+    typeof done !== 'function' || id.startsWith(RECORD_PREFIX) ? done : (within(deadlineMs, what, done) as D);
+
+  store.get = (id: string, done: Done) => get.call(store, id, limited(id, readMs, 'read the session', done));
+  store.set = (id: string, session: SessionData, done?: Done) =>
+    set.call(store, id, session, limited(id, writeMs, 'save the session', done));
+  store.destroy = (id: string, done?: Done) =>
+    destroy.call(store, id, limited(id, writeMs, 'destroy the session', done));
+  if (touch) {
+    store.touch = (id: string, session: SessionData, done?: Done) =>
+      touch.call(store, id, session, limited(id, writeMs, 'keep the session', done));
+  }
+}
