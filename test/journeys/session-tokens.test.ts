@@ -151,7 +151,7 @@ describe('A26: a cache has bounds', () => {
     expect(sizeOf(app)).toBeLessThan(size * 1.1);
     provider.scriptAlways(undefined);
     await expectAlive(browser, app);
-  });
+  }, 120_000);
 
   test('A26: the size of what is stored is reported', async () => {
     const sizes: unknown[] = [];

@@ -47,7 +47,7 @@ describe('TimedLock', () => {
       }),
     );
     expect(mostAtOnce).toEqual(SEEDS.map(() => 1));
-  });
+  }, 90_000);
 
   test('a write that comes late does not put a second holder beside the first', async () => {
     const store = new GatedStore();
