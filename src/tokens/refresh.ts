@@ -226,7 +226,6 @@ export class Refresher {
     else logger.warn('A refresh did not succeed', details);
     if (outcome.kind === 'rejected') events.refreshRejected({});
     else events.refreshFailed({ outcome: outcome.kind, status });
-    if (outcome.kind === 'ambiguous') events.responseLost({});
     if (outcome.kind === 'ambiguous' || outcome.kind === 'not_sent') breaker.failed();
     else breaker.succeeded();
   }
@@ -237,7 +236,7 @@ export class Refresher {
     request: NormalizedRequest,
     refreshToken: RefreshToken,
   ): Promise<GrantResult> {
-    const { provider, settings, clock } = this.#parts;
+    const { provider, settings, clock, events } = this.#parts;
     const connection = await provider.connect();
     const signal = AbortSignal.timeout(settings.grantTimeoutMs);
     const context = { connection, signal, now: () => clock.now() };
@@ -251,8 +250,11 @@ export class Refresher {
     };
     for (let retries = 0; ; retries += 1) {
       const result = await refreshTokens(context, refresh);
-      if (result.ok || result.refreshToken !== undefined || signal.aborted) return result;
-      if (retries >= retriesFor(classifyFailure(result.failure))) return result;
+      if (result.ok || result.refreshToken !== undefined) return result;
+      const outcome = classifyFailure(result.failure);
+      // Also where the second try gets an answer: that may be a refusal, because the first one was the last.
+      if (outcome.kind === 'ambiguous') events.responseLost({});
+      if (signal.aborted || retries >= retriesFor(outcome)) return result;
     }
   }
 
