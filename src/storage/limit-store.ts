@@ -6,6 +6,15 @@ import { RECORD_PREFIX, type StoreDeadlines } from './session-store-calls.ts';
 
 type Done = (error?: unknown, session?: SessionData | null) => void;
 
+/** Some stores report a missing session as an error, which express-session knows. */
+function isFault(error: unknown): boolean {
+  return (
+    Boolean(error) &&
+    (error as { code?: unknown }).code !== 'ENOENT' &&
+    !(error instanceof StoreUnavailableError)
+  );
+}
+
 /**
  * Gives the calls a deadline that express-session makes by itself: a request waits for its session before it reaches
  * any middleware, and its answer for the save. A client's own timeout does not do: node-redis counts what it writes
@@ -22,7 +31,11 @@ export function limitStore(store: Store, { readMs, writeMs }: StoreDeadlines, ev
       if (isOver) return;
       isOver = true;
       cancel();
-      done(...answer);
+      const [error, ...rest] = answer;
+      done(
+        isFault(error) ? new StoreUnavailableError(`The session store could not ${what}.`, error) : error,
+        ...rest,
+      );
     };
     const cancel = startDeadline(deadlineMs, () => {
       events.storeTimedOut({});

@@ -213,7 +213,6 @@ export class Refresher {
     else logger.warn('A refresh did not succeed', details);
     if (outcome.kind === 'rejected') events.refreshRejected({});
     else events.refreshFailed({ outcome: outcome.kind, status });
-    if (outcome.kind === 'ambiguous') events.responseLost({});
   }
 
   async #askProvider(
@@ -221,6 +220,7 @@ export class Refresher {
     request: NormalizedRequest,
     { refreshToken, reason }: RefreshStep,
   ): Promise<GrantResult> {
+    const { gate, events } = this.#parts;
     const refresh = {
       refreshToken: refreshToken.token,
       scope: scopeParameter(request, refreshToken),
@@ -229,10 +229,16 @@ export class Refresher {
       claims: request.claims,
       subject: session.handle.subject,
     };
-    return this.#parts.gate.ask((context) => {
+    let tries = 0;
+    return gate.ask(async (context) => {
       if (this.#isClosed) throw shuttingDown();
-      this.#parts.events.refreshStarted({ reason });
-      return refreshTokens(context, refresh);
+      if (tries === 0) events.refreshStarted({ reason });
+      tries += 1;
+      const result = await refreshTokens(context, refresh);
+      // Also where a second try gets an answer: that may be a refusal, because the first one was the last.
+      const isLost = !result.ok && classifyFailure(result.failure).kind === 'ambiguous';
+      if (isLost && result.refreshToken === undefined) events.responseLost({});
+      return result;
     });
   }
 

@@ -46,12 +46,18 @@ export function sharedScene<S extends Scene>(open: () => Promise<S>): { scene: S
   const holder = {} as { scene: S };
   const kept: { close(): unknown }[] = [];
   beforeAll(async () => {
-    holder.scene = await open();
-    kept.push(...opened.splice(0));
+    try {
+      holder.scene = await open();
+    } finally {
+      kept.push(...opened.splice(0));
+    }
   });
   afterAll(async () => {
-    await holder.scene.expectSound();
-    await closeAll(kept);
+    try {
+      await holder.scene?.expectSound();
+    } finally {
+      await closeAll(kept);
+    }
   });
   return holder;
 }
