@@ -17,6 +17,9 @@ if (/^jest(\.js)?$/.test(basename(script)) && !nodeFlagsGiven.includes('--experi
 
 const config: Config = {
   testMatch: ['<rootDir>/test/**/*.test.ts'],
+  // Most tests wait for a provider, a store or a process: one worker a core, started anew before it grows large.
+  maxWorkers: '100%',
+  workerIdleMemoryLimit: '1GB',
   testTimeout: 20_000,
   injectGlobals: false,
   watchman: false,
