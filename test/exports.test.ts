@@ -16,6 +16,7 @@ const publicNames = [
   'claimCheck',
   'claimEquals',
   'claimIncludes',
+  'redisTokenStore',
   'requiresAuth',
   'requiresToken',
 ];
