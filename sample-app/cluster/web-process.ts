@@ -30,6 +30,7 @@ const client = createClient({
     reconnectStrategy: (retries) => Math.min(50 * 2 ** retries, 1000),
   },
   pingInterval: 200,
+  commandOptions: { timeout: 500 },
 });
 client.on('error', (error: Error) => console.error(`process ${SAMPLE_PROCESS}: Redis: ${error.message}`));
 await client.connect();

@@ -82,9 +82,9 @@ export interface AuthOptions {
   maxRetryAfterMs?: number;
   /** Where token caches are kept. Default: in Redis where the session store is connect-redis, else in the session store. */
   tokenStore?: TokenStoreOption;
-  /** How long reading a record from the store may take, in milliseconds. Default 400 for Redis, 1000 for others. */
+  /** How long reading a record, or the session, may take, in milliseconds. Default 400 for Redis, 1000 for other stores and sessions. */
   storeReadTimeoutMs?: number;
-  /** How long writing a record to the store may take, in milliseconds. Default 2000. */
+  /** How long writing a record, or the session, may take, in milliseconds. Default 2000. */
   storeWriteTimeoutMs?: number;
   /** Runs after the session id has changed and before the session is saved; a throw aborts the login. */
   afterLogin?: (req: Request, login: { account: Account; claims: IdTokenClaims }) => void | Promise<void>;
