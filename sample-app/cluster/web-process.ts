@@ -42,7 +42,8 @@ const webApp = createWebApp({
   baseUrl,
   access,
   store: new RedisStore({ client, prefix: 'sample:' }),
-  addPages: (app) => addClusterPages(app, { name: SAMPLE_PROCESS, baseUrl, issuer }),
+  addPages: (app) =>
+    access.mail && addClusterPages(app, { name: SAMPLE_PROCESS, baseUrl, issuer, mail: access.mail }),
 });
 const server = createServer(webApp.app).listen(0, 'localhost');
 await once(server, 'listening');

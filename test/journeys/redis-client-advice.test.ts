@@ -56,6 +56,6 @@ redisTest(
     const { app, browser } = await appOver({ socket: { socketTimeout: 250 } });
     await browser.login(app);
     await delay(600);
-    expect((await browser.request(app.url)).status).toBe(500);
+    expect((await browser.request(app.url)).status).toBe(503);
   },
 );
