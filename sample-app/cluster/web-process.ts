@@ -52,11 +52,10 @@ process.once('SIGTERM', () => void stop());
 process.once('disconnect', () => void stop());
 process.send?.((server.address() as AddressInfo).port);
 
-/** First the tokens: a refresh that is under way is stored before the process goes. */
+/** Requests that are there get their answers; a refresh that nobody waits for any more is stored, too. */
 async function stop(): Promise<void> {
-  const stopped = stopListening(server);
+  await stopListening(server);
   await webApp.close();
-  await stopped;
   client.destroy();
   process.exit();
 }

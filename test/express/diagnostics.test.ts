@@ -110,11 +110,11 @@ describeRedis('what goes wrong', () => {
     published.length = 0;
   });
   afterEach(async () => {
+    await redis.close();
+    await provider.close();
     const { ref, key } = session.handle;
     expectNoSecrets(published, provider);
     for (const secret of [ref, key]) expect(JSON.stringify(published)).not.toContain(secret);
-    await redis.close();
-    await provider.close();
   });
 
   async function open(client: WatchedClient): Promise<AppProcess> {

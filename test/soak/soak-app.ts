@@ -109,11 +109,12 @@ async function start(): Promise<void> {
 }
 
 process.once('SIGTERM', async () => {
-  await handle.close();
+  // Those that are there get their answers.
   server.close();
   const closing = setInterval(() => server.closeIdleConnections(), 20);
   await once(server, 'close');
   clearInterval(closing);
+  await handle.close();
   client.destroy();
   process.disconnect();
   // Nothing of the package may keep the process: it ends by itself.

@@ -64,7 +64,7 @@ export class SoakClient {
   check(path: string, { status, json, text, askedAt }: Outcome): void {
     if (status !== 200) {
       if (status === CUT_OFF) this.count('cut off');
-      else if (status === 503) this.count('503');
+      else if (status === 503) this.count(`503: ${json.message ?? 'no session'}`);
       else this.fault(`${path}: ${status} ${text.slice(0, 200)}`);
       return;
     }

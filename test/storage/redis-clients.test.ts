@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { createClientPool, createCluster, createSentinel, type RedisClientOptions } from 'redis';
 import { isRedisClient, type RedisClient as TokenStoreClient } from '../../src/storage/redis-commands.ts';
 import { freePort, type RedisClient, startRedis, type TestRedis } from '../support/redis.ts';
@@ -67,7 +67,14 @@ describeRedis('clients of Redis', () => {
     client = await redis.client();
     flush = () => client.sendCommand(['SCRIPT', 'FLUSH']);
   });
+  afterEach(async () => {
+    for (const close of opened.splice(0).reverse()) await close();
+  });
   afterAll(() => redis.close());
+
+  const opened: (() => unknown)[] = [];
+  /** Closes it after the test, the last first. */
+  const closing = (close: () => unknown) => void opened.push(close);
 
   test('redis, with either version of the protocol', async () => {
     for (const RESP of [2, 3] as const)
@@ -76,32 +83,32 @@ describeRedis('clients of Redis', () => {
 
   test('redis, a pool of connections', async () => {
     const pool = createClientPool({ url: redis.url }, { minimum: 3 });
+    closing(() => pool.destroy());
     await pool.connect();
     await expectServes(pool, flush);
-    pool.destroy();
   });
 
   test('redis, a cluster', async () => {
     const node = await startRedis(['--cluster-enabled', 'yes']);
+    closing(() => node.close());
     const nodeClient = await node.client();
     await nodeClient.sendCommand(['CLUSTER', 'ADDSLOTSRANGE', '0', '16383']);
     while (!String(await nodeClient.sendCommand(['CLUSTER', 'INFO'])).includes('cluster_state:ok'));
     const cluster = createCluster({ rootNodes: [{ url: node.url }] });
+    closing(() => cluster.destroy());
     await cluster.connect();
     await expectServes(cluster, () => nodeClient.sendCommand(['SCRIPT', 'FLUSH']));
-    cluster.destroy();
-    await node.close();
   });
 
   test('redis, a server found through a sentinel', async () => {
     const { port, stop } = await startSentinel(redis);
+    closing(stop);
     const sentinelRootNodes = [{ host: '127.0.0.1', port }];
     const sentinel = createSentinel({ name: 'tokens', sentinelRootNodes });
     sentinel.on('error', () => {});
+    closing(() => sentinel.destroy());
     await sentinel.connect();
     await expectServes(sentinel, flush);
-    await sentinel.destroy();
-    await stop();
   });
 
   // As ioredis is: `sendCommand` takes an object of its own, `call` takes words.
