@@ -35,7 +35,8 @@ export interface AppProcess {
   getToken(session: SignedIn, input?: TokenRequest): Promise<TokenResult>;
 }
 
-type Parts = Pick<StoreBinding, 'tokens'> & { events?: RecordedEvents; callerTimeoutMs?: number };
+type Parts = Pick<StoreBinding, 'tokens'> &
+  Partial<Pick<StoreBinding, 'patience'>> & { events?: RecordedEvents; callerTimeoutMs?: number };
 
 export function openProcess(provider: TestProvider, parts: Parts): AppProcess {
   const { tokens, events = recordEvents(), callerTimeoutMs = 60_000 } = parts;
@@ -52,7 +53,7 @@ export function openProcess(provider: TestProvider, parts: Parts): AppProcess {
   const connector = new Provider(settings, clock, logger);
   const memory = new AccessTokenMemory<TokenResult>(clock);
   const records = new CacheRecords(tokens, cipher, { maxTokens: 250, maxBytes: 512 * 1024 }, events);
-  const patience = new ProviderPatience(clock, 60_000, undefined);
+  const patience = new ProviderPatience(clock, 60_000, parts.patience);
   const breaker = new Breaker(clock, events);
   const common = { provider: connector, records, clock, logger, events, settings, random: () => 0.5 };
   const refresher = new Refresher({ ...common, patience, breaker });
