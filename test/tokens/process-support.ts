@@ -69,7 +69,7 @@ export function openProcess(provider: TestProvider, parts: Parts): AppProcess {
   };
 }
 
-export function tokenRequest(input: TokenRequest = {}): NormalizedRequest {
+function tokenRequest(input: TokenRequest = {}): NormalizedRequest {
   return normalizeRequest(input, { scopes: ['a', 'b', 'c'], target: {}, resources: {} });
 }
 
