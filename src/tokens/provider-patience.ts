@@ -23,19 +23,21 @@ export class ProviderPatience {
   /** Returns for how many seconds, which is at most the cap. */
   async hold(retryAfter: number | undefined): Promise<number | undefined> {
     if (retryAfter === undefined) return undefined;
+    const now = this.#clock.now();
     const seconds = Math.min(retryAfter, this.#capSeconds);
-    this.#notBefore = Math.max(this.#notBefore, this.#clock.now() + seconds);
+    this.#notBefore = Math.max(this.#notBefore, now + seconds);
     // What the others are not told they hear from the provider.
-    await this.#shared?.write(this.#notBefore, seconds * 1000).catch(() => undefined);
+    await this.#shared?.write(this.#notBefore, (this.#notBefore - now) * 1000).catch(() => undefined);
     return seconds;
   }
 
   /** @throws {ProviderUnavailableError} while the provider asked not to be called. */
   async check(): Promise<void> {
     const shared = (await this.#shared?.read().catch(() => 0)) ?? 0;
-    const wait = Math.max(this.#notBefore, shared) - this.#clock.now();
-    // After the clock was set back, a wait longer than the cap is none that the provider asked for.
-    if (wait <= 0 || wait > this.#capSeconds) return;
+    const waits = [this.#notBefore, shared].map((notBefore) => notBefore - this.#clock.now());
+    // Longer than the cap is none that the provider asked for: a clock was set back, or runs elsewhere.
+    const wait = Math.max(0, ...waits.filter((seconds) => seconds <= this.#capSeconds));
+    if (wait === 0) return;
     throw new ProviderUnavailableError(
       'The provider asked not to be called for a while (Retry-After).',
       wait,

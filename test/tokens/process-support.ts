@@ -34,7 +34,8 @@ export interface AppProcess {
   getToken(session: SignedIn, input?: TokenRequest): Promise<TokenResult>;
 }
 
-type Parts = Pick<StoreBinding, 'tokens'> & { events?: RecordedEvents; callerTimeoutMs?: number };
+type Parts = Pick<StoreBinding, 'tokens'> &
+  Partial<Pick<StoreBinding, 'patience'>> & { events?: RecordedEvents; callerTimeoutMs?: number };
 
 export function openProcess(provider: TestProvider, parts: Parts): AppProcess {
   const { tokens, events = recordEvents(), callerTimeoutMs = 60_000 } = parts;
