@@ -53,6 +53,7 @@ export function openProcess(provider: TestProvider, parts: Parts): AppProcess {
   const memory = new AccessTokenMemory<TokenResult>(clock);
   const records = new CacheRecords(tokens, cipher, { maxTokens: 250, maxBytes: 512 * 1024 }, events);
   const gate = new ProviderGate({ provider: connector, clock, events, settings });
+  gate.share(parts.patience);
   const common = { provider: connector, records, clock, logger, events, settings, random: () => 0.5 };
   const refresher = new Refresher({ ...common, gate });
   const silent = new SilentAcquisition({ ...common, refresher, memory });

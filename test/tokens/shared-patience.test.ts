@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { RedisStore } from 'connect-redis';
 import { MemoryStore, type Store } from 'express-session';
+import type { PatienceStore } from '../../src/core/ports.ts';
 import type { SignedIn } from '../../src/core/session-handle.ts';
 import { ProviderPatience } from '../../src/tokens/provider-patience.ts';
 import { bindTo } from '../storage/engine-support.ts';
@@ -78,6 +79,12 @@ describe.each(stores.filter(({ name }) => name !== 'Redis' || redisAvailable()))
   },
 );
 
+function openPatience(shared: PatienceStore): ProviderPatience {
+  const patience = new ProviderPatience({ now: () => NOW }, 60_000);
+  patience.share(shared);
+  return patience;
+}
+
 describe('the time before which the provider is not asked', () => {
   const NOW = 1_800_000_000;
 
@@ -87,7 +94,7 @@ describe('the time before which the provider is not asked', () => {
       read: async () => stored,
       write: async (notBefore: number, ttlMs: number) => void written.push([notBefore, ttlMs]),
     };
-    return { patience: new ProviderPatience({ now: () => NOW }, 60_000, shared), written };
+    return { patience: openPatience(shared), written };
   }
 
   test.each([
@@ -123,7 +130,7 @@ describe('the time before which the provider is not asked', () => {
       read: () => Promise.reject(new Error('no')),
       write: () => Promise.reject(new Error('no')),
     };
-    const own = new ProviderPatience({ now: () => NOW }, 60_000, broken);
+    const own = openPatience(broken);
     await own.check();
     await own.hold(10);
     await expect(own.check()).rejects.toMatchObject({ status: 503 });
