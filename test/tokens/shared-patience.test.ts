@@ -79,6 +79,8 @@ describe.each(stores.filter(({ name }) => name !== 'Redis' || redisAvailable()))
   },
 );
 
+const NOW = 1_800_000_000;
+
 function openPatience(shared: PatienceStore): ProviderPatience {
   const patience = new ProviderPatience({ now: () => NOW }, 60_000);
   patience.share(shared);
@@ -86,8 +88,6 @@ function openPatience(shared: PatienceStore): ProviderPatience {
 }
 
 describe('the time before which the provider is not asked', () => {
-  const NOW = 1_800_000_000;
-
   function patience(stored: number) {
     const written: [number, number][] = [];
     const shared = {
