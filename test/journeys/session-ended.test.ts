@@ -74,8 +74,10 @@ describe('B36: a logout while a refresh is in flight', () => {
     await arrived;
     await logOut(browser, app);
     release();
-    const { answer } = (await provider.whenTokenCalls(1))[0] as { answer: Record<string, unknown> };
-    await until(() => provider.revocations.some(({ token }) => token === answer.refresh_token));
+    const [call] = await provider.whenTokenCalls(1);
+    // The call is recorded when it begins, its answer when it ends.
+    await until(() => call?.answer !== undefined);
+    await until(() => provider.revocations.some(({ token }) => token === call?.answer?.refresh_token));
     await expectEnded(browser, app);
   });
 
