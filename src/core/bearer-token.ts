@@ -15,15 +15,18 @@ export interface BearerDemands {
   readonly clockTolerance: number;
 }
 
-/** Why a token is refused, in the words of RFC 6750 §3.1 and RFC 9470 §3. */
+/** Why a token is refused, in the words of RFC 6750 §3.1, RFC 9449 §7.1 and RFC 9470 §3. */
 export interface BearerRefusal {
   readonly status: 400 | 401 | 403;
   readonly error:
     | 'invalid_request'
     | 'invalid_token'
+    | 'invalid_dpop_proof'
     | 'insufficient_scope'
     | 'insufficient_user_authentication';
   readonly description: string;
+  /** The token is bound to a key: only the scheme DPoP helps. */
+  readonly needsProof?: true;
 }
 
 /** `typ` values under which access tokens come: RFC 9068 §2.1, and plain JWT, which many providers use. */

@@ -37,6 +37,7 @@ export class Bearers {
       verified: boundedCache<never>(MAX_VERIFIED),
       proofs: boundedCache<{ until: number }>(MAX_PROOFS),
     };
-    return new BearerValidation({ provider, introspects, clock: this.#clock, ...caches });
+    const { callerTimeoutMs } = this.#settings;
+    return new BearerValidation({ provider, introspects, callerTimeoutMs, clock: this.#clock, ...caches });
   }
 }

@@ -41,6 +41,8 @@ export interface Settings {
   readonly clientPrivateKey: ClientPrivateKey | undefined;
   readonly clientAuth: ClientAuthMethod | ClientAuthFunction;
   readonly baseUrl: URL;
+  /** An API without sessions may leave it out. */
+  readonly hasBaseUrl: boolean;
   /** As it was given: what is registered at the provider for the way back from a logout. */
   readonly postLogoutRedirectUri: string;
   readonly redirectUri: string;
@@ -130,7 +132,8 @@ export function parseOptions(options: AuthOptions = {}, env: NodeJS.ProcessEnv =
   const clientId = required(options, env, 'clientId', ['clientID'], ['OIDC_CLIENT_ID', 'CLIENT_ID']);
   const clientSecret = takeText(options, env, ['clientSecret'], ['OIDC_CLIENT_SECRET', 'CLIENT_SECRET']);
   const hasSessions = choice(options.session, [false], 'session') !== false;
-  const base = parseBase(options, env, hasSessions);
+  const givenBase = parseBase(options, env, hasSessions);
+  const base = givenBase ?? 'http://localhost';
   const baseUrl = parseUrl(base, 'baseUrl (OIDC_BASE_URL)');
   const routes = parseRoutes(options.routes);
   const authorizationParams = parseAuthorizationParams(options.authorizationParams);
@@ -147,6 +150,7 @@ export function parseOptions(options: AuthOptions = {}, env: NodeJS.ProcessEnv =
     clientPrivateKey: parsePrivateKey(options.clientPrivateKey),
     clientAuth: parseClientAuth(options, clientSecret),
     baseUrl,
+    hasBaseUrl: givenBase !== undefined,
     postLogoutRedirectUri: base,
     redirectUri: baseUrl.href.replace(/\/+$/, '') + routes.callback,
     scopes,
@@ -189,12 +193,12 @@ export function parseOptions(options: AuthOptions = {}, env: NodeJS.ProcessEnv =
 }
 
 /** An API without sessions sends nobody anywhere: it needs its URL only to check DPoP proofs. */
-function parseBase(options: AuthOptions, env: NodeJS.ProcessEnv, hasSessions: boolean): string {
+function parseBase(options: AuthOptions, env: NodeJS.ProcessEnv, hasSessions: boolean): string | undefined {
   const names = [
     ['baseUrl', 'baseURL'],
     ['OIDC_BASE_URL', 'BASE_URL'],
   ] as const;
-  if (!hasSessions) return takeText(options, env, ...names) ?? 'http://localhost';
+  if (!hasSessions) return takeText(options, env, ...names);
   return required(options, env, 'baseUrl', ['baseURL'], ['OIDC_BASE_URL', 'BASE_URL']);
 }
 

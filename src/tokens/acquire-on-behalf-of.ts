@@ -58,18 +58,23 @@ export class OnBehalfOfAcquisition {
 
 /**
  * Where the user is needed, the API's caller is told in the words that it understands: the claims challenge of the
- * provider, in base64url, or that its token is no good for this.
+ * provider, in base64url, or that the user has to sign in again (RFC 9470 §3). An incoming token that the provider
+ * does not take is no good, and its caller may have a better one.
  */
 function onBehalfOfFailure(result: GrantResult & { ok: false }, request: NormalizedRequest): Error {
   const outcome = classifyFailure(result.failure);
   if (outcome.kind === 'scope_refused') return new ScopeNotGrantedError(request.scopes);
   if (outcome.kind !== 'interaction' && outcome.kind !== 'rejected') return failureError(outcome);
   const claims = outcome.kind === 'interaction' ? outcome.claims : undefined;
-  const error = claims === undefined ? 'invalid_token' : 'insufficient_claims';
+  const needsUser = claims === undefined ? 'insufficient_user_authentication' : 'insufficient_claims';
+  const error = outcome.kind === 'interaction' ? needsUser : 'invalid_token';
   const reason = safeText(result.failure.error ?? outcome.kind, 80);
   const parameters = {
     error,
-    error_description: 'The user has to sign in or consent again',
+    error_description:
+      error === 'invalid_token'
+        ? 'The provider does not take it any more'
+        : 'The user has to sign in or consent again',
     claims: claims === undefined ? undefined : Buffer.from(claims).toString('base64url'),
   };
   return new BearerTokenError(`The provider gives no token on behalf of this user (${reason}).`, {

@@ -1,18 +1,26 @@
 import { createHash } from 'node:crypto';
 import { type BearerDemands, type BearerRefusal, bindingOf, refuseClaims } from '../core/bearer-token.ts';
+import { deepFreeze } from '../core/deep-freeze.ts';
 import { ConfigurationError, ProviderUnavailableError } from '../core/errors.ts';
 import type { BoundedCache, Clock } from '../core/ports.ts';
-import { introspect, isJwt, verifyAccessToken, verifyDpopProof } from '../protocol/access-token.ts';
+import {
+  type DpopProof,
+  introspect,
+  isJwt,
+  verifyAccessToken,
+  verifyDpopProof,
+} from '../protocol/access-token.ts';
 import { InvalidJwtError } from '../protocol/jwt.ts';
 import type { Connection, Provider } from '../protocol/provider.ts';
+import { Flights, isTimedOut, within } from './flights.ts';
 
 /** How an API was called. */
 export interface BearerCall {
   readonly scheme: 'bearer' | 'dpop';
   readonly token: string;
   readonly method: string;
-  /** The URL of the request without query and fragment, as its caller sees it. */
-  readonly url: string;
+  /** The URL of the request without query and fragment, as its caller sees it; undefined: nobody said. */
+  readonly url: string | undefined;
   readonly dpopProof: string | undefined;
 }
 
@@ -27,6 +35,8 @@ export interface BearerParts {
   readonly provider: Provider;
   /** Whether this provider may see the app's client secret: opaque tokens are introspected there. */
   readonly introspects: boolean;
+  /** How long a caller waits for the provider's word. */
+  readonly callerTimeoutMs: number;
   readonly clock: Clock;
   /** By token: what was verified need not be verified again in the next seconds. */
   readonly verified: BoundedCache<Verified>;
@@ -45,6 +55,7 @@ const PROOF_SECONDS = 60;
 /** Validates access tokens that an API is called with (RFC 9068 §4, RFC 7662, RFC 9449 §7). */
 export class BearerValidation {
   readonly #parts: BearerParts;
+  readonly #introspections = new Flights<Record<string, unknown> | undefined>();
 
   constructor(parts: BearerParts) {
     this.#parts = parts;
@@ -79,7 +90,7 @@ export class BearerValidation {
       ? await verifyAccessToken(connection, token)
       : await this.#introspect(connection, token);
     const seconds = isSelfContained ? VERIFIED_SECONDS : INTROSPECTED_SECONDS;
-    verified.set(token, { claims: Object.freeze(claims), until: clock.now() + seconds });
+    verified.set(token, { claims: deepFreeze(claims), until: clock.now() + seconds });
     return claims;
   }
 
@@ -87,7 +98,9 @@ export class BearerValidation {
     const { server } = connection;
     if (!this.#parts.introspects || server.introspection_endpoint === undefined)
       throw new InvalidJwtError('It is not a JWT');
-    const claims = await introspect(connection, token);
+    const asked = this.#introspections.join(token, () => introspect(connection, token));
+    const claims = await within(asked, this.#parts.callerTimeoutMs);
+    if (isTimedOut(claims)) throw new Error('the introspection took too long');
     if (claims === undefined) throw new InvalidJwtError('It is not active');
     // RFC 7662 §2.2: iss is optional in an answer that comes from the issuer itself.
     return { iss: server.issuer, ...claims };
@@ -103,14 +116,24 @@ export class BearerValidation {
       return call.scheme === 'dpop' ? refused('It is not bound to a DPoP key') : undefined;
     if (binding.kind === 'other') return refused('It is bound in a way that this API cannot check');
     if (call.scheme !== 'dpop' || call.dpopProof === undefined)
-      return refused('It is bound to a DPoP key and came without its proof');
-    const proof = await verifyDpopProof(call.dpopProof);
+      return { ...refused('It is bound to a DPoP key and came without its proof'), needsProof: true };
+    return this.#refuseProof(call, call.dpopProof, binding.thumbprint);
+  }
+
+  async #refuseProof(call: BearerCall, text: string, thumbprint: string): Promise<BearerRefusal | undefined> {
+    const proof = await readProof(text);
+    if (typeof proof === 'string') return badProof(proof);
     const { htm, htu, ath, iat, jti } = proof.claims;
-    if (proof.thumbprint !== binding.thumbprint) return refused('The DPoP proof is by another key');
-    if (htm !== call.method || withoutQuery(htu) !== call.url)
-      return refused('The DPoP proof is for another request');
+    if (proof.thumbprint !== thumbprint) return badProof('The DPoP proof is by another key');
     if (ath !== createHash('sha256').update(call.token).digest('base64url'))
-      return refused('The DPoP proof is for another token');
+      return badProof('The DPoP proof is for another token');
+    if (call.url === undefined) {
+      throw new ConfigurationError(
+        'A DPoP proof names the URL of this API: pass auth({ baseUrl }) or set OIDC_BASE_URL.',
+      );
+    }
+    if (htm !== call.method || withoutQuery(htu) !== call.url)
+      return badProof('The DPoP proof is for another request');
     return this.#refuseProofTime(iat, jti);
   }
 
@@ -118,9 +141,10 @@ export class BearerValidation {
     const { clock, proofs } = this.#parts;
     const now = clock.now();
     if (typeof iat !== 'number' || Math.abs(now - iat) > PROOF_SECONDS)
-      return refused('The DPoP proof is not recent');
-    if (typeof jti !== 'string' || jti === '' || jti.length > 256) return refused('The DPoP proof has no id');
-    if ((proofs.get(jti)?.until ?? 0) > now) return refused('The DPoP proof was used already');
+      return badProof('The DPoP proof is not recent');
+    if (typeof jti !== 'string' || jti === '' || jti.length > 256)
+      return badProof('The DPoP proof has no id');
+    if ((proofs.get(jti)?.until ?? 0) > now) return badProof('The DPoP proof was used already');
     proofs.set(jti, { until: now + 2 * PROOF_SECONDS });
     return undefined;
   }
@@ -130,6 +154,20 @@ function withoutQuery(url: unknown): string | undefined {
   if (typeof url !== 'string' || !URL.canParse(url)) return undefined;
   const { origin, pathname } = new URL(url);
   return origin + pathname;
+}
+
+/** The proof, or what is wrong with it. */
+async function readProof(text: string): Promise<DpopProof | string> {
+  try {
+    return await verifyDpopProof(text);
+  } catch (error) {
+    if (error instanceof InvalidJwtError) return error.message;
+    throw error;
+  }
+}
+
+function badProof(description: string): BearerRefusal {
+  return { status: 401, error: 'invalid_dpop_proof', description, needsProof: true };
 }
 
 function refused(description: string): BearerRefusal {

@@ -94,6 +94,37 @@ test('an opaque token is introspected, and for ten seconds not again', async () 
   expectNoSecrets(app.logText(), stage.provider);
 });
 
+test('20 calls with one opaque token at once are one introspection', async () => {
+  const app = await stage.api();
+  const token = await opaqueToken();
+  const answers = await Promise.all(Array.from({ length: 20 }, () => call(`${app.url}/me`, token)));
+  expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 200));
+  expect(stage.provider.introspectionCalls).toBe(1);
+});
+
+test('an introspection that hangs holds nobody longer than callerTimeoutMs', async () => {
+  const app = await stage.api(undefined, { callerTimeoutMs: 100 });
+  const token = await opaqueToken();
+  stage.provider.down = { introspection: 'hang' };
+  expect((await call(`${app.url}/me`, token)).status).toBe(503);
+});
+
+test('what a handler does to its claims reaches no other request', async () => {
+  const app = await stage.api((express) => {
+    express.get(
+      '/grab',
+      requiresBearer({ audience: API }, (req, res) => {
+        const roles = req.bearer.claims.roles as string[];
+        const grab = () => roles.push('admin');
+        expect(grab).toThrow(TypeError);
+        res.json(req.bearer.claims.roles);
+      }),
+    );
+  });
+  const token = await stage.token({ roles: ['reader'] });
+  for (const _ of [1, 2]) expect((await call(`${app.url}/grab`, token)).json).toEqual(['reader']);
+});
+
 test('an opaque token that is revoked, for another API, of no API or a refresh token is refused', async () => {
   const app = await stage.api();
   const config = await openidClient(stage.provider);

@@ -2,7 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { beforeAll, expect, test } from '@jest/globals';
 import { type CryptoKey, calculateJwkThumbprint, exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose';
 import { now } from '../support/time.ts';
-import { ApiStage, call } from './api-stage.ts';
+import { ApiStage, call, jsonErrors } from './api-stage.ts';
 
 const stage = new ApiStage();
 
@@ -63,7 +63,19 @@ test('without a proof, or as a bearer token with one, it is refused', async () =
       status: 401,
       challenge: expect.stringContaining('error="invalid_token"'),
     });
-  expect((await send(undefined)).challenge).toMatch(/^DPoP /);
+  for (const scheme of ['DPoP', 'Bearer'])
+    expect((await send(undefined, scheme)).challenge).toMatch(/^DPoP .*algs="RS256 [^"]*ES256/);
+});
+
+test('an API that does not know its own URL says what is missing', async () => {
+  const app = await stage.api((express) => express.use(jsonErrors), { baseUrl: undefined as never });
+  const token = await stage.token({ cnf: { jkt: own.thumbprint } });
+  const headers = { dpop: await proof(app.url, token) };
+  const answer = await call(`${app.url}/me`, `DPoP ${token}`, { headers });
+  expect(answer).toMatchObject({
+    status: 500,
+    json: { name: 'ConfigurationError', message: expect.stringContaining('OIDC_BASE_URL') },
+  });
 });
 
 test('a token that is not bound is refused under the scheme DPoP', async () => {
@@ -100,7 +112,7 @@ test.each<[string, (url: string) => ProofOptions]>([
   const { app, token, send } = await start();
   const answer = await send(await proof(app.url, token, make(app.url)));
   expect(answer.status).toBe(401);
-  expect(answer.challenge).toMatch(/^DPoP error="/);
+  expect(answer.challenge).toMatch(/^DPoP error="invalid_dpop_proof"/);
   expect(answer.text.includes(token)).toBe(false);
 });
 

@@ -12,7 +12,8 @@ const stage = new ApiStage();
 type Token = [claims?: Record<string, unknown>, options?: SignOptions];
 
 /** RFC 6750 §3: values without quotes and backslashes. */
-const CHALLENGE = /^(Bearer|DPoP) error="invalid_token", error_description="[\x20\x21\x23-\x5b\x5d-\x7e]+"$/;
+const CHALLENGE =
+  /^(Bearer|DPoP) error="invalid_token", error_description="[\x20\x21\x23-\x5b\x5d-\x7e]+"(, algs="[^"]+")?$/;
 
 const encode = (value: unknown) =>
   Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url');

@@ -157,7 +157,8 @@ test.each(['interaction_required', 'consent_required', 'mfa_required', 'login_re
 
 test.each<[object, number, string | null]>([
   [{ status: 400, json: { error: 'invalid_grant' } }, 401, 'error="invalid_token"'],
-  [{ status: 400, json: { error: 'interaction_required' } }, 401, 'error='],
+  [{ status: 400, json: { error: 'interaction_required' } }, 401, 'error="insufficient_user_authentication"'],
+  [{ status: 400, json: { error: 'invalid_grant', suberror: 'consent_required' } }, 401, 'insufficient_user'],
   [{ status: 400, json: { error: 'invalid_scope' } }, 403, null],
   [{ status: 400, json: { error: 'invalid_target' } }, 403, null],
   [{ status: 401, json: { error: 'invalid_client' } }, 500, null],

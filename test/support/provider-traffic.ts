@@ -61,6 +61,7 @@ export class ProviderTraffic {
   readonly pushed: Params[] = [];
   discoveryCalls = 0;
   jwksCalls = 0;
+  introspectionCalls = 0;
   tamper: Tampering = {};
   /** Endpoints that answer with this status, hang or cut the connection; the token endpoint has `script()`. */
   down: Partial<Record<Endpoint, number | 'hang' | 'reset'>> = {};
@@ -101,7 +102,7 @@ export class ProviderTraffic {
   clearCalls(): void {
     this.tokens.clear();
     this.authorizations.length = this.revocations.length = this.pushed.length = 0;
-    this.discoveryCalls = this.jwksCalls = 0;
+    this.discoveryCalls = this.jwksCalls = this.introspectionCalls = 0;
   }
 
   /** Every token, code, secret and verifier that this provider has seen or issued. */
@@ -139,6 +140,7 @@ export class ProviderTraffic {
   async #record(ctx: KoaContextWithOIDC, endpoint: Endpoint | undefined): Promise<void> {
     if (endpoint === 'discovery') this.discoveryCalls += 1;
     if (endpoint === 'jwks') this.jwksCalls += 1;
+    if (endpoint === 'introspection') this.introspectionCalls += 1;
     if (endpoint === 'authorization') this.authorizations.push(formObject(ctx.URL.searchParams));
     const list =
       endpoint === 'revocation' ? this.revocations : endpoint === 'pushed' ? this.pushed : undefined;

@@ -1,13 +1,20 @@
 import type { NextFunction, Request, RequestHandler, Response } from 'express';
-import { type BearerDemands, parseAuthorization, scopesOf } from '../../core/bearer-token.ts';
+import {
+  type BearerDemands,
+  type BearerRefusal,
+  parseAuthorization,
+  scopesOf,
+} from '../../core/bearer-token.ts';
 import { BearerTokenError } from '../../core/errors.ts';
 import { parseScopes } from '../../core/scopes.ts';
 import { parseAcrValues, parseMaxAge } from '../../core/token-request.ts';
 import { formatChallenge } from '../../core/www-authenticate.ts';
+import { ASYMMETRIC_ALGORITHMS } from '../../protocol/jwt.ts';
 import type { BearerCall } from '../../tokens/validate-bearer.ts';
 import { knownFields, parseUrl } from '../option-values.ts';
 import { publicUrl } from '../public-url.ts';
 import { sharedOf } from '../request-context.ts';
+import type { Settings } from '../settings.ts';
 import { checkHandler, guardHandler } from './decorate.ts';
 
 /** What an API demands of the access token that it is called with. */
@@ -54,7 +61,7 @@ export function requiresBearer(options: BearerOptions, handler?: BearerHandler):
     'requiresBearer',
     async (req) => {
       const shared = sharedOf(req);
-      const call = readCall(req, shared.settings.baseUrl);
+      const call = readCall(req, shared.settings);
       const demands = (own: string) => demandsOf(own, shared.settings.clockTolerance);
       const result = await shared.bearers.of(issuer).validate(call, demands);
       if ('refusal' in result) throw refusal(result.refusal, demandsOf('', 0), call.scheme);
@@ -96,7 +103,7 @@ function parseBearerOptions(options: BearerOptions) {
 }
 
 /** The token comes in the header alone (RFC 6750 §2.1): in a body or a URL it ends in logs. */
-function readCall(req: Request, baseUrl: URL): BearerCall {
+function readCall(req: Request, { baseUrl, hasBaseUrl }: Settings): BearerCall {
   const credentials = parseAuthorization(req.headers.authorization);
   if (credentials === undefined) {
     throw new BearerTokenError('This API needs an access token: Authorization: Bearer <token>.', {
@@ -113,24 +120,27 @@ function readCall(req: Request, baseUrl: URL): BearerCall {
   return {
     ...credentials,
     method: req.method,
-    url: publicUrl(req, baseUrl),
+    url: hasBaseUrl ? publicUrl(req, baseUrl) : undefined,
     dpopProof: typeof proof === 'string' ? proof : undefined,
   };
 }
 
 function refusal(
-  refused: { status: 400 | 401 | 403; error: string; description: string },
+  refused: BearerRefusal,
   demands: BearerDemands,
   scheme: BearerCall['scheme'],
 ): BearerTokenError {
+  const isDpop = scheme === 'dpop' || refused.needsProof === true;
   const isScope = refused.error === 'insufficient_scope' && demands.scopes.length > 0;
   const isLevel = refused.error === 'insufficient_user_authentication';
-  const challenge = formatChallenge(scheme === 'dpop' ? 'DPoP' : 'Bearer', {
+  const challenge = formatChallenge(isDpop ? 'DPoP' : 'Bearer', {
     error: refused.error,
     // RFC 6750 §3 allows neither quotes nor backslashes in it, not even escaped.
     error_description: refused.description.replace(/["\\]/g, "'"),
     scope: isScope ? demands.scopes.join(' ') : undefined,
     acr_values: isLevel ? demands.acrValues : undefined,
+    // RFC 9449 §7.1
+    algs: isDpop ? ASYMMETRIC_ALGORITHMS.join(' ') : undefined,
     max_age: isLevel && demands.maxAge !== undefined ? String(demands.maxAge) : undefined,
   });
   return new BearerTokenError(`The access token is refused: ${refused.description}.`, {
