@@ -48,7 +48,8 @@ export function readAnswer(json: Record<string, unknown>): TokenAnswer | undefin
     refreshToken: isText(json.refresh_token) ? json.refresh_token : undefined,
     // Keycloak sends 0 for a refresh token that does not expire.
     refreshExpiresIn: refreshExpiresIn === 0 ? undefined : refreshExpiresIn,
-    refreshIn: seconds(json.refresh_in),
+    // With 0 every use of the token would ask for another.
+    refreshIn: seconds(json.refresh_in) || undefined,
     idToken: isText(json.id_token) ? json.id_token : undefined,
   };
 }

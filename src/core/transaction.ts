@@ -25,6 +25,7 @@ export interface Transaction {
   readonly resources: readonly string[];
   /** What the code is redeemed for. */
   readonly target: Target;
+  /** The sign-in that comes back must be this recent, in seconds (OpenID Connect Core §3.1.3.7). */
   readonly maxAge?: number | undefined;
   /** Equal for challenges that ask the same for the same URL. */
   readonly loopKey?: string | undefined;

@@ -78,6 +78,10 @@ export function positive(value: unknown, what: string): number | undefined {
   return value;
 }
 
+export function zeroOrMore(value: unknown, what: string): number | undefined {
+  return value === 0 ? 0 : positive(value, what);
+}
+
 /** The longest that a timer can wait. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 

@@ -23,6 +23,7 @@ import {
   parseUrl,
   positive,
   takeText,
+  zeroOrMore,
 } from './option-values.ts';
 import type { AuthOptions, RouteOptions } from './options.ts';
 import { parseTokenStore } from './redis-option.ts';
@@ -178,7 +179,7 @@ export function parseOptions(options: AuthOptions = {}, env: NodeJS.ProcessEnv =
     isProduction,
     callerTimeoutMs: milliseconds(options.callerTimeoutMs, 'callerTimeoutMs') ?? 6000,
     grantTimeoutMs: milliseconds(options.grantTimeoutMs, 'grantTimeoutMs') ?? 25_000,
-    clockTolerance: positive(options.clockTolerance, 'clockTolerance') ?? 30,
+    clockTolerance: zeroOrMore(options.clockTolerance, 'clockTolerance') ?? 30,
     defaultLifetime: positive(options.defaultLifetime, 'defaultLifetime') ?? 300,
     maxTokens: positive(options.maxTokens, 'maxTokens') ?? 250,
     maxRetryAfterMs: milliseconds(options.maxRetryAfterMs, 'maxRetryAfterMs') ?? 60_000,

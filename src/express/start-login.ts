@@ -68,7 +68,8 @@ export async function startLogin(context: Context, req: Request, login: LoginSta
     scopes: supportedScopes(asked.scopes, connection),
     resources: asked.resources,
     target: { resource: target.resource, audience: target.audience },
-    maxAge: login.request?.maxAge,
+    // A challenge comes back to the guard or the request that asked for it, which sees by itself whether it got it.
+    maxAge: login.kind === 'login' ? login.request?.maxAge : undefined,
     loopKey,
     createdAt: clock.now(),
   };
@@ -82,7 +83,7 @@ export async function startLogin(context: Context, req: Request, login: LoginSta
     audience: transaction.target.audience,
     claims: login.request?.claims,
     acrValues: login.request?.acrValues,
-    maxAge: transaction.maxAge,
+    maxAge: login.request?.maxAge,
     loginHint: login.loginHint ?? asked.loginHint,
     prompt: login.prompt,
     params: settings.authorizationParams,

@@ -5,7 +5,7 @@ const FAILURES_TO_OPEN = 20;
 const OPEN_SECONDS = { first: 1, most: 30 };
 
 /**
- * Spares a provider that fails again and again, in this process: after twenty refreshes in a row without an answer
+ * Spares a provider that fails again and again, in this process: after twenty grants in a row without an answer
  * one call in a while tries whether it is back. Every answer counts as success, also that a refresh token is dead.
  */
 export class Breaker {

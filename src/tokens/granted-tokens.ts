@@ -1,5 +1,5 @@
 import { hardExpiry } from '../core/decide.ts';
-import { ProviderUnavailableError } from '../core/errors.ts';
+import { ConfigurationError, ProviderUnavailableError } from '../core/errors.ts';
 import type { BoundedCache, Clock, Logger } from '../core/ports.ts';
 import type { CachedToken } from '../core/token-cache.ts';
 import type { NormalizedRequest } from '../core/token-request.ts';
@@ -106,10 +106,12 @@ export class GrantedTokens {
               : 'no_cached_token';
       return { token, source: 'provider', reason };
     } catch (error) {
-      if (fallback === undefined || !(error instanceof ProviderUnavailableError)) throw error;
-      this.#parts.logger.warn('A token about to expire is served, because the provider gave no other', {
-        error: error.name,
-      });
+      const isRefused = error instanceof ConfigurationError;
+      if (fallback === undefined || !(isRefused || error instanceof ProviderUnavailableError)) throw error;
+      this.#parts.logger[isRefused ? 'error' : 'warn'](
+        'A token about to expire is served, because the provider gave no other',
+        { error: error.name, message: error.message },
+      );
       return { token: fallback, source: 'cache', stale: true };
     }
   }

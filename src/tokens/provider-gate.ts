@@ -1,5 +1,5 @@
 import type { Clock, Events, PatienceStore } from '../core/ports.ts';
-import { classifyFailure, retriesFor } from '../core/token-endpoint-outcome.ts';
+import { classifyFailure, type Outcome, retriesFor } from '../core/token-endpoint-outcome.ts';
 import type { GrantContext, GrantResult } from '../protocol/grants.ts';
 import type { Provider } from '../protocol/provider.ts';
 import { Breaker } from './breaker.ts';
@@ -52,10 +52,16 @@ export class ProviderGate {
 
   async #learn(result: GrantResult): Promise<GrantResult> {
     const outcome = result.ok ? undefined : classifyFailure(result.failure);
-    if (outcome?.kind === 'ambiguous' || outcome?.kind === 'not_sent') this.#breaker.failed();
+    if (outcome !== undefined && isFailing(outcome)) this.#breaker.failed();
     else this.#breaker.succeeded();
     if (result.ok || outcome?.kind !== 'throttled') return result;
     const retryAfter = await this.#patience.hold(outcome.retryAfter);
     return { ...result, failure: { ...result.failure, ...(retryAfter === undefined ? {} : { retryAfter }) } };
   }
+}
+
+/** No answer, or one that asks for patience without a time: the breaker finds one. */
+function isFailing(outcome: Outcome): boolean {
+  if (outcome.kind === 'throttled') return outcome.retryAfter === undefined;
+  return outcome.kind === 'ambiguous' || outcome.kind === 'not_sent';
 }

@@ -67,6 +67,7 @@ test('lifetimes of refresh tokens in the words of several providers; 0 is for ev
   expect(read({ refresh_token_expires_in: '1800' })?.refreshExpiresIn).toBe(1800);
   expect(read({ refresh_expires_in: 0 })?.refreshExpiresIn).toBeUndefined();
   expect(read({ refresh_in: '600' })?.refreshIn).toBe(600);
+  expect(read({ refresh_in: 0 })?.refreshIn).toBeUndefined();
 });
 
 test.each([undefined, null, '', 5, {}, ['at']])('an access token %p is none', (access_token) => {

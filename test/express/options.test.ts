@@ -96,6 +96,7 @@ describe('a value of the wrong kind: a TypeError that says what it must be', () 
     [{ callerTimeoutMs: Number.POSITIVE_INFINITY }, 'callerTimeoutMs must be a positive number'],
     [{ grantTimeoutMs: 2 ** 31 }, 'grantTimeoutMs must be at most 2147483647 milliseconds'],
     [{ clockTolerance: -1 }, 'clockTolerance must be'],
+    [{ clockTolerance: '0' }, 'clockTolerance must be'],
     [{ defaultLifetime: Number.NaN }, 'defaultLifetime must be a positive number'],
     [{ maxTokens: 0 }, 'maxTokens must be a positive number'],
     [{ maxRetryAfterMs: null }, 'maxRetryAfterMs must be a positive number'],

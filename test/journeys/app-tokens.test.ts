@@ -128,14 +128,17 @@ test('a background renewal that fails is no unhandled rejection, and waits befor
   await stage.provider.whenTokenCalls(3);
 });
 
-test('close to its end and with the provider down it is served as stale, past its end it is not', async () => {
+test.each<[string, object, new (...args: never[]) => Error]>([
+  ['the provider down', { status: 500 }, ProviderUnavailableError],
+  ['the client refused', { status: 401, json: { error: 'invalid_client' } }, ConfigurationError],
+])('close to its end and with %s it is served as stale, past its end it is not', async (_, fault, error) => {
   const handle = job();
   const { accessToken } = await handle.getAppToken(READ);
-  stage.provider.scriptAlways({ status: 500 });
+  stage.provider.scriptAlways(fault);
   travel(LIFETIME - 30);
   expect(await handle.getAppToken(READ)).toMatchObject({ accessToken, source: 'cache', stale: true });
   travel(31);
-  await expect(handle.getAppToken(READ)).rejects.toThrow(ProviderUnavailableError);
+  await expect(handle.getAppToken(READ)).rejects.toThrow(error);
   stage.provider.scriptAlways(undefined);
   expect(await handle.getAppToken(READ)).toMatchObject({ source: 'provider' });
 });
@@ -169,6 +172,17 @@ test('a Retry-After is kept, and the token that is known goes on being served', 
   expect(calls()).toHaveLength(2);
   travel(21);
   expect(await handle.getAppToken(other)).toMatchObject({ source: 'provider' });
+});
+
+test('twenty times 503 without a time, and the provider is left alone for a second', async () => {
+  const handle = job();
+  stage.provider.scriptAlways({ status: 503 });
+  for (let time = 0; time < 22; time += 1)
+    await expect(handle.getAppToken(READ)).rejects.toThrow(ProviderUnavailableError);
+  expect(calls()).toHaveLength(20);
+  stage.provider.scriptAlways(undefined);
+  travel(1.1);
+  expect(await handle.getAppToken(READ)).toMatchObject({ source: 'provider' });
 });
 
 test('forceRefresh and claims ask again; a rejected token is replaced once', async () => {
