@@ -61,8 +61,13 @@ export const PAGE_HEADERS: Readonly<Record<string, string>> = {
   'Cache-Control': 'no-store',
 };
 
+/** A page that stands alone: nobody may show it, and its button, inside another. */
 export function sendPage(res: Response, page: Page): void {
-  res.status(page.status).set(PAGE_HEADERS).send(renderPage(page));
+  const policy = `${PAGE_HEADERS['Content-Security-Policy']}; frame-ancestors 'none'`;
+  res
+    .status(page.status)
+    .set({ ...PAGE_HEADERS, 'Content-Security-Policy': policy })
+    .send(renderPage(page));
 }
 
 /** A redirect without a body: Express's own repeats the URL there. */

@@ -44,3 +44,11 @@ export function isSameOrigin(headers: IncomingHttpHeaders): boolean {
   const site = headers['sec-fetch-site'];
   return site === 'same-origin' || site === 'none';
 }
+
+/** Whether another site's page sent this; of a browser that does not say so, `Origin` tells (RFC 6454 §7.3). */
+export function isCrossSite(headers: IncomingHttpHeaders, ownOrigin: string): boolean {
+  const { origin, 'sec-fetch-site': site } = headers;
+  if (site !== undefined) return site === 'cross-site';
+  // `null` is also what a page with `Referrer-Policy: no-referrer` sends to its own site.
+  return origin !== undefined && origin !== 'null' && origin !== ownOrigin;
+}

@@ -69,6 +69,24 @@ describe('who may end a session', () => {
     expect(page).toMatchObject({ url: `${app.url}/`, text: 'anonymous' });
   });
 
+  test('POST by an old browser: its Origin tells; the page with the button is not shown in frames', async () => {
+    const { app, browser } = await open();
+    const post = (origin: string) =>
+      browser.request(`${app.url}/logout`, { method: 'POST', headers: { origin } });
+    const answer = await post('https://attacker.example');
+    expect(answer.status).toBe(200);
+    expect(answer.headers['content-security-policy']).toContain("frame-ancestors 'none'");
+    expect(await whoIs(browser, app)).toBe('signed in as alice');
+    expect((await post(app.url)).status).toBe(303);
+    expect(await whoIs(browser, app)).toBe('anonymous');
+  });
+
+  test('POST from a page that hides its origin is taken', async () => {
+    const { app, browser } = await open();
+    const init = { method: 'POST', headers: { origin: 'null' } };
+    expect((await browser.request(`${app.url}/logout`, init)).status).toBe(303);
+  });
+
   test('the button’s page takes no address from the URL', async () => {
     const { app, browser } = await open();
     const url = `${app.url}/logout?returnTo=https://attacker.example/&x="><script>`;

@@ -5,7 +5,7 @@ import { isTimedOut, within } from '../../tokens/flights.ts';
 import { signOut } from '../../tokens/sign-out.ts';
 import type { Context } from '../context.ts';
 import { redirect, sendPage } from '../pages.ts';
-import { isSameOrigin } from '../request-kind.ts';
+import { isCrossSite, isSameOrigin } from '../request-kind.ts';
 import { respondError } from '../respond-error.ts';
 import { destroySession, getHandle } from '../session.ts';
 import type { Settings } from '../settings.ts';
@@ -24,10 +24,10 @@ export async function logoutRoute(
   res: Response,
   next: NextFunction,
 ): Promise<void> {
+  const { baseUrl } = context.settings;
   const isForeign =
-    req.method === 'POST' ? req.headers['sec-fetch-site'] === 'cross-site' : !isSameOrigin(req.headers);
+    req.method === 'POST' ? isCrossSite(req.headers, baseUrl.origin) : !isSameOrigin(req.headers);
   if (isForeign) {
-    const { baseUrl } = context.settings;
     const here = publicPath(req.originalUrl.split('?', 1)[0] as string, baseUrl);
     const action = {
       // A request line can name another host (RFC 9112 §3.2.2). No browser's does, so the button may lead home.
