@@ -39,11 +39,14 @@ redis.call('HSET', KEYS[1], 'l', ARGV[2], 'e', now + tonumber(ARGV[3]), 'n', n +
 return {'present', r[1], r[2], ttl, r[4] and 'takeover' or 'held', n + 1}
 `);
 
-/** Compare-and-set. ARGV: version expected, payload, time to live. A payload that stands there already is committed. */
+/**
+ * Compare-and-set. ARGV: version expected, payload, time to live. A payload that stands there already is committed, and
+ * so is one made from a newer record than stands there: the server came back with older data.
+ */
 export const COMMIT: RedisScript = script(`local r = redis.call('HMGET', KEYS[1], 'v', 'p', 't')
 if r[3] then return 'tombstone' end
 if r[1] and r[2] == ARGV[2] then return 'committed' end
-if tonumber(r[1] or '0') ~= tonumber(ARGV[1]) then return 'newer' end
+if tonumber(r[1] or '0') > tonumber(ARGV[1]) or (not r[1] and ARGV[1] ~= '0') then return 'newer' end
 redis.call('HSET', KEYS[1], 'v', tonumber(ARGV[1]) + 1, 'p', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 'committed'

@@ -10,7 +10,7 @@ import type {
   TokenStore,
   TransactionStore,
 } from '../core/ports.ts';
-import { jittered, nextDelay, POLL_MS, pause } from './polling.ts';
+import { jittered, nextDelay, POLL_MS, PollPatience, pause } from './polling.ts';
 import type { RedisCommands } from './redis-commands.ts';
 import { COMMIT, EXTEND, LOAD, LOAD_OR_LOCK, PUT, RELEASE, REMOVE, RENEW, TAKE } from './redis-scripts.ts';
 import { Serial } from './serial.ts';
@@ -67,12 +67,14 @@ export class RedisTokenStore implements TokenStore {
   async #poll(key: string, seen: number): Promise<Lease> {
     const id = randomBytes(12).toString('base64url');
     const startedAt = performance.now();
+    const patience = new PollPatience();
     for (let delayMs: number = POLL_MS.first; ; delayMs = nextDelay(delayMs)) {
-      const answer = await this.#loadOrLock(key, id, [seen, id, LEASE_MS, this.#respectedLease(key)]);
+      const words = [seen, id, LEASE_MS, this.#respectedLease(key)];
+      const answer = (await patience.bear(() => this.#loadOrLock(key, id, words))) ?? [];
       if (answer[0] === 'busy') {
         const until = performance.now() + Number(answer[1]) + FORGOTTEN_MS;
         this.#respected.set(key, { number: Number(answer[2]), until });
-      } else if (answer[0] !== 'forgotten') {
+      } else if (answer.length > 0 && answer[0] !== 'forgotten') {
         if (delayMs > POLL_MS.first)
           this.#events.leaseWaited({ waitedMs: Math.round(performance.now() - startedAt) });
         return this.#leaseFrom(key, id, answer);

@@ -10,7 +10,7 @@ import type {
   TokenStore,
   TransactionStore,
 } from '../core/ports.ts';
-import { jittered, nextDelay, POLL_MS, pause } from './polling.ts';
+import { jittered, nextDelay, POLL_MS, PollPatience, pause } from './polling.ts';
 import { Serial } from './serial.ts';
 import {
   RECORD_PREFIX,
@@ -65,8 +65,9 @@ export class SessionTokenStore implements TokenStore {
 
   async #poll(ref: string, seen: number): Promise<Lease> {
     const startedAt = performance.now();
+    const patience = new PollPatience();
     for (let delayMs: number = POLL_MS.first; ; delayMs = nextDelay(delayMs)) {
-      const lease = await this.#tryAcquire(ref, seen);
+      const lease = await patience.bear(() => this.#tryAcquire(ref, seen));
       if (lease !== undefined) {
         if (delayMs > POLL_MS.first)
           this.#events.leaseWaited({ waitedMs: Math.round(performance.now() - startedAt) });
@@ -98,10 +99,10 @@ export class SessionTokenStore implements TokenStore {
     return this.#writes.run(ref, async () => {
       const current = await this.load(ref);
       if (current.state === 'tombstone') return 'tombstone';
-      const version = current.state === 'present' ? current.version : 0;
       // A write that was reported as failed may have arrived.
       if (current.state === 'present' && current.payload === payload) return 'committed';
-      if (version !== expected) return 'newer';
+      // An older record: the store came back with older data.
+      if (current.state === 'present' ? current.version > expected : expected > 0) return 'newer';
       await this.#calls.set(recordId(ref), { version: expected + 1, payload }, ttlMs);
       return 'committed';
     });

@@ -85,7 +85,7 @@ export class SilentAcquisition {
     if (remembered !== undefined) return remembered;
     this.#parts.events.memoryMissed(NO_DETAILS);
     if (!this.#satisfiesStepUp(session, request)) throw interactionError('step_up', request);
-    const record = await this.#parts.records.load(session.handle);
+    const record = await this.#parts.records.loadTogether(session.handle);
     const now = this.#parts.clock.now();
     if (record.state === 'tombstone') throw interactionError('signed_out', request);
     const decision = decide(record.cache, request, now);

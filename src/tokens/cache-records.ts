@@ -2,6 +2,7 @@ import { decodeCache, encodeCache } from '../core/cache-codec.ts';
 import type { Cipher, Commit, CommitResult, Events, StoredRecord, TokenStore } from '../core/ports.ts';
 import type { SessionHandle, SignedIn } from '../core/session-handle.ts';
 import { type CacheLimits, evict, type TokenCache } from '../core/token-cache.ts';
+import { Flights } from './flights.ts';
 
 /** A record that was read and, where this session can, opened. */
 export interface OpenRecord {
@@ -25,6 +26,7 @@ export class CacheRecords {
   readonly #cipher: Cipher;
   readonly #limits: CacheLimits;
   readonly #events: Events;
+  readonly #loads = new Flights<OpenRecord>();
   /** The highest version of each record that this process has seen. */
   readonly #seen = new Map<string, number>();
 
@@ -38,6 +40,11 @@ export class CacheRecords {
   async load(handle: SessionHandle): Promise<OpenRecord> {
     const seenBefore = this.#seenVersion(handle.ref);
     return this.#open(handle, await this.#store.load(handle.ref), seenBefore);
+  }
+
+  /** As `load`; callers at the same time share one read. For deciding, not for writing. */
+  loadTogether(handle: SessionHandle): Promise<OpenRecord> {
+    return this.#loads.join(`${handle.ref} ${handle.key}`, () => this.load(handle));
   }
 
   /** Waits for the lease, or for a record newer than `seen`. */

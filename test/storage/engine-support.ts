@@ -30,6 +30,8 @@ export function recordEvents(): RecordedEvents {
 export class WatchedClient {
   readonly sent: string[][] = [];
   isDead = false;
+  /** So many of the next commands fail. */
+  failures = 0;
   /** What is sent waits for this. */
   gate: Promise<void> | undefined;
   readonly #client: RedisClient;
@@ -43,7 +45,10 @@ export class WatchedClient {
     if (this.isDead) return new Promise(() => {});
     await this.gate;
     this.sent.push(words);
+    const isFailing = this.failures > 0;
+    if (isFailing) this.failures -= 1;
     for (const { count, resolve } of this.#waiters) if (this.sent.length >= count) resolve();
+    if (isFailing) throw new Error('cut');
     return this.#client.sendCommand(words);
   }
 

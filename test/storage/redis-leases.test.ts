@@ -68,6 +68,32 @@ describeRedis('leases in Redis', () => {
     expect(b.events.count('leaseTakenOver')).toBe(0);
   });
 
+  test('who waits bears one poll that fails, not two in a row, and not the first', async () => {
+    const { clients, engines, ref } = await fleet(2);
+    const [a, b] = engines as Fleet<Engine>;
+    const [, bClient] = clients as Fleet<WatchedClient>;
+    bClient.failures = 1;
+    await expect(b.tokens.acquire(ref, 1)).rejects.toMatchObject({ status: 503 });
+    const first = await a.tokens.acquire(ref, 1);
+    const waiting = b.tokens.acquire(ref, 1);
+    for (let round = 0; round < 2; round += 1) {
+      await bClient.more(2);
+      bClient.failures = 1;
+      await bClient.more(2);
+      expect(await isPending(waiting)).toBe(true);
+    }
+    await first.release();
+    const second = await waiting;
+    expect(second.isHeld).toBe(true);
+    await second.release();
+    const third = await a.tokens.acquire(ref, 1);
+    const hopeless = b.tokens.acquire(ref, 1);
+    await bClient.more(1);
+    bClient.failures = 2;
+    await expect(hopeless).rejects.toMatchObject({ status: 503 });
+    await third.release();
+  });
+
   test('one process asks the server once for all of its callers', async () => {
     const { clients, engines, ref } = await fleet(1);
     const [a] = engines as Fleet<Engine>;
