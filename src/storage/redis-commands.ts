@@ -1,6 +1,7 @@
 import { StoreUnavailableError } from '../core/errors.ts';
 import type { Events } from '../core/ports.ts';
 import { startDeadline } from './deadline.ts';
+import { explainRedisFault } from './redis-advice.ts';
 
 /** A client of `redis` (node-redis): one of its commands as words. */
 interface NodeRedisClient {
@@ -112,9 +113,12 @@ export class RedisCommands {
     try {
       return await Promise.race([work, timeout]);
     } catch (error) {
-      throw error instanceof StoreUnavailableError
-        ? error
-        : new StoreUnavailableError(`Redis could not ${what}.`, error);
+      if (error instanceof StoreUnavailableError) throw error;
+      const reason = explainRedisFault(error);
+      throw new StoreUnavailableError(
+        `Redis could not ${what}${reason === undefined ? '' : `: ${reason}`}.`,
+        error,
+      );
     } finally {
       cancel();
     }

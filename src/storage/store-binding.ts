@@ -9,6 +9,7 @@ import type {
 } from '../core/ports.ts';
 import { limitStore } from './limit-store.ts';
 import { patienceId, redisPatience, sessionPatience } from './patience-store.ts';
+import { redisWarnings } from './redis-advice.ts';
 import { isRedisClient, type RedisClient, RedisCommands, type RedisDeadlines } from './redis-commands.ts';
 import { RedisTokenStore, RedisTransactionStore } from './redis-token-store.ts';
 import { redisValues } from './redis-values.ts';
@@ -68,6 +69,7 @@ function redisOf(store: Store): RedisPlace | undefined {
 function bindRedis(store: Store, { client, prefix }: RedisPlace, options: BindingOptions): StoreBinding {
   const { redisDeadlines, events, logger, handleField } = options;
   const commands = new RedisCommands(client, redisDeadlines, events);
+  warnAboutServer(commands, logger);
   const tokens = new RedisTokenStore(commands, prefix, events);
   const own = redisOf(store);
   const updateSession =
@@ -81,6 +83,16 @@ function bindRedis(store: Store, { client, prefix }: RedisPlace, options: Bindin
     values: redisValues(commands, prefix),
     guard: new SessionGuard({ store, tokens, logger, handleField, updateSession }),
   };
+}
+
+/** Once; a server that does not say, or not to this client, is taken as it is. */
+function warnAboutServer(commands: RedisCommands, logger: Logger): void {
+  commands.read('default', 'INFO').then(
+    (info) => {
+      for (const warning of redisWarnings(String(info))) logger.warn(warning);
+    },
+    () => undefined,
+  );
 }
 
 function bindAnyStore(store: Store, options: BindingOptions): StoreBinding {

@@ -21,6 +21,9 @@ export class PatientCommits {
   /** The provider has rotated, so the only copy of a refresh token is here. */
   readonly #unsaved = new Map<string, Commit>();
 
+  /** The store is known to be out of order; said once. */
+  #isFailing = false;
+
   constructor(parts: CommitParts) {
     this.#parts = parts;
   }
@@ -33,7 +36,9 @@ export class PatientCommits {
     for (let delayMs = RETRY_MS.first; ; delayMs = Math.min(2 * delayMs, RETRY_MS.most)) {
       try {
         // A commit that was reported as failed may have arrived: the same one again is committed.
-        return await records.commit(session.handle, sealed);
+        const result = await records.commit(session.handle, sealed);
+        this.#isFailing = false;
+        return result;
       } catch (error) {
         if (clock.now() >= giveUpAt) {
           this.#keep(session.handle.ref, sealed);
@@ -43,6 +48,12 @@ export class PatientCommits {
           throw error;
         }
         events.commitRetried({});
+        if (!this.#isFailing) {
+          logger.warn('A refreshed token cannot be stored now; that is tried again for half a minute', {
+            error: (error as Error).message,
+          });
+        }
+        this.#isFailing = true;
         await pause(delayMs);
       }
     }
