@@ -8,6 +8,7 @@ export {
   ConfigurationError,
   InteractionRequiredError,
   LoginError,
+  LogoutTokenError,
   OidcTokensError,
   ProviderUnavailableError,
   ScopeNotGrantedError,

@@ -8,6 +8,7 @@ const publicNames = [
   'ConfigurationError',
   'InteractionRequiredError',
   'LoginError',
+  'LogoutTokenError',
   'OidcTokensError',
   'ProviderUnavailableError',
   'ScopeNotGrantedError',

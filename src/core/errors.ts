@@ -9,7 +9,8 @@ export type ErrorCode =
   | 'ERR_OIDC_TOKEN_ENDPOINT'
   | 'ERR_OIDC_PROVIDER_UNAVAILABLE'
   | 'ERR_OIDC_STORE_UNAVAILABLE'
-  | 'ERR_OIDC_BEARER_TOKEN';
+  | 'ERR_OIDC_BEARER_TOKEN'
+  | 'ERR_OIDC_LOGOUT_TOKEN';
 
 interface ErrorInit {
   code: ErrorCode;
@@ -199,6 +200,13 @@ export class BearerTokenError extends OidcTokensError {
       cause: init.cause,
     });
     this.error = init.error;
+  }
+}
+
+/** A logout that the provider asked for and that is not to be believed. */
+export class LogoutTokenError extends OidcTokensError {
+  constructor(message: string, cause?: unknown) {
+    super(message, { code: 'ERR_OIDC_LOGOUT_TOKEN', status: 400, cause });
   }
 }
 

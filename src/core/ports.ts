@@ -136,6 +136,14 @@ export interface BoundedCache<T> {
   delete(key: string): void;
 }
 
+/** Which entries are under a name, over all processes: each under an id of its own, for a while. */
+export interface SessionIndex {
+  /** Adds an entry, or puts it in the place of the one with this id. */
+  add(name: string, id: string, entry: string, ttlMs: number): Promise<void>;
+  list(name: string): Promise<string[]>;
+  remove(name: string): Promise<void>;
+}
+
 /** Sealed values that the processes of an app share. */
 export interface SharedValues {
   read(key: string): Promise<string | undefined>;

@@ -1,29 +1,12 @@
-import { randomBytes, scryptSync } from 'node:crypto';
 import type { NextFunction, Request, RequestHandler, Response } from 'express';
 import type { Store } from 'express-session';
-import type { Cipher, Clock, SharedValues } from '../core/ports.ts';
+import type { Clock } from '../core/ports.ts';
 import { publicPath } from '../core/return-to.ts';
 import { expiryOf } from '../protocol/access-token.ts';
-import { Provider } from '../protocol/provider.ts';
-import { AccessTokenMemory } from '../storage/access-token-memory.ts';
-import { boundedCache } from '../storage/bounded-cache.ts';
-import { KeyRingCipher, PlainCipher } from '../storage/encryption.ts';
-import { RedisCommands } from '../storage/redis-commands.ts';
-import { redisValues } from '../storage/redis-values.ts';
-import { bindStore, type RedisPlace } from '../storage/store-binding.ts';
-import { CodeAcquisition } from '../tokens/acquire-by-code.ts';
-import { AppAcquisition } from '../tokens/acquire-for-app.ts';
-import { OnBehalfOfAcquisition } from '../tokens/acquire-on-behalf-of.ts';
-import { SilentAcquisition, type TokenResult } from '../tokens/acquire-silent.ts';
-import { CacheRecords } from '../tokens/cache-records.ts';
-import { ProviderGate } from '../tokens/provider-gate.ts';
-import { Refresher } from '../tokens/refresh.ts';
-import { Bearers } from './bearers.ts';
-import type { Context, Shared } from './context.ts';
-import { diagnosticEvents } from './diagnostics.ts';
+import { makeContext, makeShared } from './composition.ts';
+import type { Context } from './context.ts';
 import { forSession, noStore, type SessionTokens } from './for-session.ts';
 import type { AuthOptions } from './options.ts';
-import { redemptionsOf } from './redemptions.ts';
 import { rememberContext, rememberShared } from './request-context.ts';
 import {
   type AppTokenResult,
@@ -41,7 +24,8 @@ import {
 import { callbackRoute } from './routes/callback.ts';
 import { loginRoute } from './routes/login.ts';
 import { logoutRoute } from './routes/logout.ts';
-import { dropHandle, getHandle, HANDLE_FIELD } from './session.ts';
+import { backchannelLogoutRoute, frontchannelLogoutRoute } from './routes/provider-logout.ts';
+import { dropHandle, getHandle } from './session.ts';
 import { sessionProblem, warnAboutSession, watchConnection } from './session-checks.ts';
 import { parseOptions, type Settings } from './settings.ts';
 
@@ -69,8 +53,6 @@ export interface AuthHandle extends RequestHandler {
    */
   close(): Promise<void>;
 }
-
-const MAX_CACHE_BYTES = 512 * 1024;
 
 /**
  * Sign-in with an OpenID Provider, and tokens for APIs.
@@ -132,110 +114,6 @@ export function auth(options?: AuthOptions): AuthHandle {
   });
 }
 
-const MAX_GRANTED = 10_000;
-
-function makeShared(settings: Settings, clock: Clock): Shared {
-  const provider = new Provider(settings, clock, settings.logger);
-  const cipher = makeCipher(settings);
-  const gate = new ProviderGate({ provider, clock, events: diagnosticEvents, settings });
-  const client = `${settings.issuer.href} ${settings.clientId}`;
-  const granted = { gate, clock, logger: settings.logger, random: Math.random, settings };
-  const appTokens = new AppAcquisition({ ...granted, cache: boundedCache(MAX_GRANTED), cipher, client });
-  // A job may ask for one before the first request names a session store, and an API without sessions has none.
-  if (settings.redis !== undefined) appTokens.share(valuesIn(settings.redis, settings));
-  return {
-    settings,
-    clock,
-    provider,
-    cipher,
-    urlCipher: makeUrlCipher(settings, cipher),
-    gate,
-    memory: new AccessTokenMemory<TokenResult>(clock),
-    normalized: new Map(),
-    appTokens,
-    onBehalfOf: new OnBehalfOfAcquisition({
-      ...granted,
-      cache: boundedCache(MAX_GRANTED),
-      grant: settings.onBehalfOfGrant,
-    }),
-    bearers: new Bearers(settings, clock, provider),
-  };
-}
-
-function valuesIn({ client, prefix }: RedisPlace, settings: Settings): SharedValues {
-  const deadlines = { readMs: settings.storeReadTimeoutMs ?? 400, writeMs: settings.storeWriteTimeoutMs };
-  return redisValues(new RedisCommands(client, deadlines, diagnosticEvents), prefix);
-}
-
-function makeCipher({ encryptionKeys, hasSessions, logger }: Settings): Cipher {
-  if (encryptionKeys === undefined) return new PlainCipher();
-  if (encryptionKeys.length > 0) return new KeyRingCipher(encryptionKeys);
-  const own = new KeyRingCipher([{ kid: 'process', key: randomBytes(32) }]);
-  if (!hasSessions) return own;
-  logger.warn(
-    'No OIDC_ENCRYPTION_KEYS: tokens are encrypted with a key of this process, so users sign in again after a restart. Make a key with ' +
-      `node -e "console.log('k1:' + require('crypto').randomBytes(32).toString('base64'))"`,
-  );
-  return own;
-}
-
-/**
- * What travels in a URL must not be forged where tokens are stored unencrypted, either. All processes of the app
- * make the same key from the client secret, by a slow function: what it seals is there for everybody to guess at.
- */
-function makeUrlCipher({ encryptionKeys, clientSecret }: Settings, cipher: Cipher): Cipher {
-  if (encryptionKeys !== undefined) return cipher;
-  const key = clientSecret === undefined ? randomBytes(32) : scryptSync(clientSecret, 'login request', 32);
-  return new KeyRingCipher([{ kid: 'url', key }]);
-}
-
-function makeContext(shared: Shared, store: Store): Context {
-  const { settings, provider, clock, cipher, memory, gate } = shared;
-  const { logger } = settings;
-  const writeMs = settings.storeWriteTimeoutMs;
-  const binding = bindStore(store, {
-    client: `${settings.issuer.href} ${settings.clientId}`,
-    redis: settings.redis,
-    storeDeadlines: { readMs: settings.storeReadTimeoutMs ?? 1000, writeMs },
-    redisDeadlines: { readMs: settings.storeReadTimeoutMs ?? 400, writeMs },
-    logger,
-    events: diagnosticEvents,
-    handleField: HANDLE_FIELD,
-  });
-  const limits = { maxTokens: settings.maxTokens, maxBytes: MAX_CACHE_BYTES };
-  const records = new CacheRecords(binding.tokens, cipher, limits, diagnosticEvents);
-  gate.share(binding.patience);
-  shared.appTokens.share(binding.values);
-  const parts = {
-    provider,
-    records,
-    gate,
-    clock,
-    logger,
-    events: diagnosticEvents,
-    random: Math.random,
-    settings,
-  };
-  const refresher = new Refresher(parts);
-  return {
-    ...shared,
-    store,
-    binding,
-    records,
-    silent: new SilentAcquisition({
-      refresher,
-      records,
-      memory,
-      clock,
-      logger,
-      events: diagnosticEvents,
-      settings,
-    }),
-    byCode: new CodeAcquisition(parts),
-    redemptions: redemptionsOf(store),
-  };
-}
-
 function prepare(context: Context, req: Request, res: Response): void {
   const handle = getHandle(req);
   const { guard } = context.binding;
@@ -259,6 +137,8 @@ function routeOf({ routes, baseUrl }: Settings, req: Request): Route | undefined
     route !== false && (req.path === route || req.baseUrl + req.path === publicPath(route, baseUrl));
   if (matches(routes.login) && (req.method === 'GET' || req.method === 'HEAD')) return loginRoute;
   if (matches(routes.callback) && (req.method === 'GET' || req.method === 'POST')) return callbackRoute;
+  if (matches(routes.backchannelLogout) && req.method === 'POST') return backchannelLogoutRoute;
+  if (matches(routes.frontchannelLogout) && req.method === 'GET') return frontchannelLogoutRoute;
   if (matches(routes.logout) && (req.method === 'GET' || req.method === 'POST')) return logoutRoute;
   return undefined;
 }

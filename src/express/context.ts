@@ -12,6 +12,7 @@ import type { OnBehalfOfAcquisition } from '../tokens/acquire-on-behalf-of.ts';
 import type { SilentAcquisition, TokenResult } from '../tokens/acquire-silent.ts';
 import type { CacheRecords } from '../tokens/cache-records.ts';
 import type { ProviderGate } from '../tokens/provider-gate.ts';
+import type { SessionRegistry } from '../tokens/session-registry.ts';
 import type { Bearers } from './bearers.ts';
 import type { Redemptions } from './redemptions.ts';
 import { getHandle, sessionLengthMs } from './session.ts';
@@ -43,6 +44,8 @@ export interface Context extends Shared {
   readonly silent: SilentAcquisition;
   readonly byCode: CodeAcquisition;
   readonly redemptions: Redemptions;
+  /** Undefined where the provider ends no sessions of this app. */
+  readonly registry: SessionRegistry | undefined;
 }
 
 /** Who is signed in in this request's session, if anybody is and was not logged out meanwhile. */

@@ -1,11 +1,10 @@
-import type { Store } from 'express-session';
 import { ConfigurationError, InteractionRequiredError } from '../core/errors.ts';
 import { readHandle, type SignedIn } from '../core/session-handle.ts';
 import { normalizeRequest } from '../core/token-request.ts';
 import type { TokenResult } from '../tokens/acquire-silent.ts';
 import type { Context } from './context.ts';
 import type { TokenRequestInput } from './request-surface.ts';
-import { HANDLE_FIELD, sessionLengthOf, storeCall } from './session.ts';
+import { HANDLE_FIELD, readSession, sessionLengthOf } from './session.ts';
 
 /** Silent acquisition for a session, without a request: for WebSockets, queues and jobs. */
 export interface SessionTokens {
@@ -46,19 +45,4 @@ async function loadSignedIn(
   const handle = readHandle(session?.[HANDLE_FIELD]);
   if (session === undefined || handle === undefined || binding.guard.hasEnded(handle.ref)) return undefined;
   return { handle, sessionId, sessionMs: sessionLengthOf(session, store) };
-}
-
-async function readSession(
-  store: Store,
-  sessionId: string,
-  deadlineMs: number,
-): Promise<Record<string, unknown> | undefined> {
-  let found: unknown;
-  await storeCall('read the session', deadlineMs, (done) => {
-    store.get(sessionId, (error: unknown, session) => {
-      found = session;
-      done((error as { code?: unknown } | null)?.code === 'ENOENT' ? undefined : error);
-    });
-  });
-  return (found ?? undefined) as Record<string, unknown> | undefined;
 }

@@ -25,6 +25,10 @@ export interface RouteOptions {
   callback?: string;
   /** Default `/logout`. */
   logout?: string | false;
+  /** Where the provider posts logout tokens (OpenID Connect Back-Channel Logout 1.0). Default `false`. */
+  backchannelLogout?: string | false;
+  /** What the provider's logout page shows in a frame (OpenID Connect Front-Channel Logout 1.0). Default `false`. */
+  frontchannelLogout?: string | false;
 }
 
 /** What `auth()` takes. All of it has a default or an environment variable but the client's registration. */

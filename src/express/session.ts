@@ -138,6 +138,22 @@ export function leaveSaved(req: Request): void {
   });
 }
 
+/** A session that no request brought; undefined: there is none. */
+export async function readSession(
+  store: Store,
+  sessionId: string,
+  deadlineMs: number,
+): Promise<Record<string, unknown> | undefined> {
+  let found: unknown;
+  await storeCall('read the session', deadlineMs, (done) => {
+    store.get(sessionId, (error: unknown, session) => {
+      found = session;
+      done((error as { code?: unknown } | null)?.code === 'ENOENT' ? undefined : error);
+    });
+  });
+  return (found ?? undefined) as Record<string, unknown> | undefined;
+}
+
 export function storeCall(
   what: string,
   deadlineMs: number,

@@ -19,13 +19,12 @@ import {
   knownFields,
   milliseconds,
   parseEncryptionKeys,
-  parseRoute,
   parseUrl,
   positive,
   takeText,
   zeroOrMore,
 } from './option-values.ts';
-import type { AuthOptions, RouteOptions } from './options.ts';
+import type { AuthOptions } from './options.ts';
 import { parseTokenStore } from './redis-option.ts';
 import {
   ownTarget,
@@ -33,6 +32,7 @@ import {
   parseResources,
   parseResourceUrls,
 } from './resource-options.ts';
+import { parseRoutes, type Routes } from './route-options.ts';
 
 /** The total form of the options. */
 export interface Settings {
@@ -53,11 +53,7 @@ export interface Settings {
   readonly resourceUrls: Readonly<Record<string, URL>>;
   readonly hasSessions: boolean;
   readonly onBehalfOfGrant: OnBehalfOfGrant;
-  readonly routes: {
-    readonly login: string | false;
-    readonly callback: string;
-    readonly logout: string | false;
-  };
+  readonly routes: Routes;
   readonly responseMode: 'query' | 'form_post';
   readonly pushedAuthorizationRequests: 'auto' | 'always' | 'never';
   readonly idTokenSigningAlg: string;
@@ -231,21 +227,6 @@ function parseLoginScopes(input: unknown): ScopeSet {
   if (!scopes.includes('openid'))
     throw new ConfigurationError('scopes must hold openid: without it the provider signs nobody in.');
   return scopes;
-}
-
-function parseRoutes(routes: RouteOptions = {}): Settings['routes'] {
-  knownFields(routes, ['login', 'callback', 'logout'], 'routes');
-  const parsed = {
-    login: parseRoute(routes.login, 'routes.login') ?? '/login',
-    callback: parseRoute(routes.callback, 'routes.callback') ?? '/callback',
-    logout: parseRoute(routes.logout, 'routes.logout') ?? '/logout',
-  };
-  if (parsed.callback === false)
-    throw new TypeError('routes.callback must be a path: the provider sends users there');
-  const paths = Object.values(parsed).filter((path) => path !== false);
-  if (new Set(paths).size < paths.length)
-    fail('Two routes have the same path: login, callback and logout need one each.');
-  return { ...parsed, callback: parsed.callback };
 }
 
 function parseSigningAlg(alg: string): string {

@@ -1,5 +1,7 @@
+import { decodeJwt, decodeProtectedHeader } from 'jose';
 import { buildEndSessionUrl } from 'openid-client';
 import { endpointUrl } from './fetch.ts';
+import { InvalidJwtError } from './jwt.ts';
 import type { Connection } from './provider.ts';
 
 /**
@@ -17,4 +19,33 @@ export function endSessionUrl(
     post_logout_redirect_uri: logout.postLogoutRedirectUri,
     ...(logout.idToken === undefined ? {} : { id_token_hint: logout.idToken }),
   });
+}
+
+/** `logout+jwt`, and what providers send that do not type their tokens (Back-Channel Logout 1.0 §2.4). */
+const LOGOUT_TOKEN_TYPES: readonly unknown[] = [undefined, 'logout+jwt', 'application/logout+jwt', 'jwt'];
+
+/**
+ * The claims of a logout token, its signature and type checked; the claims themselves are not.
+ *
+ * @throws {InvalidJwtError} when it is not to be believed.
+ * @throws {KeysUnavailableError} when the provider's keys cannot be had.
+ */
+export async function verifyLogoutToken(
+  { keys, idTokenSigningAlg }: Connection,
+  token: string,
+): Promise<Record<string, unknown>> {
+  let typ: unknown;
+  try {
+    ({ typ } = decodeProtectedHeader(token));
+  } catch (cause) {
+    throw new InvalidJwtError('It is not a JWT', cause);
+  }
+  if (!LOGOUT_TOKEN_TYPES.includes(typeof typ === 'string' ? typ.toLowerCase() : typ))
+    throw new InvalidJwtError('It is a JWT of another kind');
+  await keys.verify(token, [idTokenSigningAlg]);
+  try {
+    return decodeJwt(token);
+  } catch (cause) {
+    throw new InvalidJwtError('Its claims are not a JSON object', cause);
+  }
 }

@@ -23,15 +23,15 @@ const OLDEST_MAJOR = 5;
 
 /** What the server's `INFO` says against keeping tokens there. */
 export function redisWarnings(info: string): string[] {
-  const valueOf = (name: string) => new RegExp(`^${name}:(\\S+)`, 'm').exec(info)?.[1];
-  const version = valueOf('redis_version');
-  const policy = valueOf('maxmemory_policy');
+  const fieldOf = (name: string) => new RegExp(`^${name}:(\\S+)`, 'm').exec(info)?.[1];
+  const version = fieldOf('redis_version');
+  const policy = fieldOf('maxmemory_policy');
   const warnings: string[] = [];
   if (version !== undefined && Number.parseInt(version, 10) < OLDEST_MAJOR)
     warnings.push(
       `Redis ${version} is too old to keep tokens: take Redis ${OLDEST_MAJOR} or later, or Valkey.`,
     );
-  if (policy !== undefined && policy !== 'noeviction' && valueOf('maxmemory') !== '0') {
+  if (policy !== undefined && policy !== 'noeviction' && fieldOf('maxmemory') !== '0') {
     warnings.push(
       `Redis drops records when its memory is full (maxmemory-policy ${policy}), and users' tokens with them: set noeviction.`,
     );

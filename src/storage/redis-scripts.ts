@@ -101,6 +101,37 @@ redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1
 `);
 
+/**
+ * Puts an entry under its field, with the server's milliseconds at which it ends. Above the most there may be, what has
+ * ended goes, and then what ends first. ARGV: field, entry, time to live, the most.
+ */
+export const INDEX_ADD: RedisScript = script(`${NOW}
+local key = KEYS[1]
+redis.call('HSET', key, ARGV[1], string.format('%.0f', now + tonumber(ARGV[3])) .. ' ' .. ARGV[2])
+if redis.call('HLEN', key) > tonumber(ARGV[4]) then
+  local all = redis.call('HGETALL', key)
+  local first, firstEnd
+  for i = 1, #all, 2 do
+    local ends = tonumber(string.match(all[i + 1], '^%d+'))
+    if ends <= now then redis.call('HDEL', key, all[i])
+    elseif not firstEnd or ends < firstEnd then first, firstEnd = all[i], ends end
+  end
+  if redis.call('HLEN', key) > tonumber(ARGV[4]) then redis.call('HDEL', key, first) end
+end
+if redis.call('PTTL', key) < tonumber(ARGV[3]) then redis.call('PEXPIRE', key, ARGV[3]) end
+return 1
+`);
+
+/** The entries that have not ended. */
+export const INDEX_LIST: RedisScript = script(`${NOW}
+local found = {}
+for _, value in ipairs(redis.call('HVALS', KEYS[1])) do
+  local ends, entry = string.match(value, '^(%d+) (.*)$')
+  if tonumber(ends) > now then found[#found + 1] = entry end
+end
+return found
+`);
+
 function script(text: string): RedisScript {
   return { text, sha1: createHash('sha1').update(text).digest('hex') };
 }

@@ -3,6 +3,7 @@ import type {
   Events,
   Logger,
   PatienceStore,
+  SessionIndex,
   SharedValues,
   TokenStore,
   TransactionStore,
@@ -14,6 +15,7 @@ import { isRedisClient, type RedisClient, RedisCommands, type RedisDeadlines } f
 import { RedisTokenStore, RedisTransactionStore } from './redis-token-store.ts';
 import { redisValues } from './redis-values.ts';
 import { SessionGuard, type UpdateSession } from './session-guard.ts';
+import { redisIndex, StoreSessionIndex } from './session-index.ts';
 import { SessionStoreCalls, type StoreDeadlines } from './session-store-calls.ts';
 import { SessionTokenStore, SessionTransactionStore } from './session-token-store.ts';
 import { TimedLock } from './timed-lock.ts';
@@ -23,6 +25,7 @@ export interface StoreBinding {
   readonly tokens: TokenStore;
   readonly transactions: TransactionStore;
   readonly guard: SessionGuard;
+  readonly index: SessionIndex;
   /** Undefined where no other process shares the store. */
   readonly patience: PatienceStore | undefined;
   /** For the app's own tokens; undefined where they stay in this process. */
@@ -79,6 +82,7 @@ function bindRedis(store: Store, { client, prefix }: RedisPlace, options: Bindin
   return {
     tokens,
     transactions: new RedisTransactionStore(commands, prefix),
+    index: redisIndex(commands, prefix),
     patience: redisPatience(commands, `${prefix}${patienceId(options.client)}`),
     values: redisValues(commands, prefix),
     guard: new SessionGuard({ store, tokens, logger, handleField, updateSession }),
@@ -104,6 +108,7 @@ function bindAnyStore(store: Store, options: BindingOptions): StoreBinding {
   return {
     tokens,
     transactions: new SessionTransactionStore(calls, lock),
+    index: new StoreSessionIndex(calls, lock),
     patience: isOwn ? undefined : sessionPatience(calls, patienceId(options.client)),
     values: undefined,
     guard: new SessionGuard({

@@ -5,6 +5,7 @@ import {
   ConfigurationError,
   InteractionRequiredError,
   LoginError,
+  LogoutTokenError,
   type OidcTokensError,
   ProviderUnavailableError,
   ScopeNotGrantedError,
@@ -28,6 +29,7 @@ const errors: OidcTokensError[] = [
   new TokenEndpointError('x'),
   new ProviderUnavailableError('x'),
   new StoreUnavailableError('x'),
+  new LogoutTokenError('x'),
   new BearerTokenError('x', { status: 401, error: 'invalid_token', challenge: 'Bearer' }),
 ];
 

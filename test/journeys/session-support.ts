@@ -7,7 +7,7 @@ import { restoreTime, travel } from '../support/time.ts';
 
 const opened: { close(): unknown }[] = [];
 
-function closing<T extends { close(): unknown }>(thing: T): T {
+export function closing<T extends { close(): unknown }>(thing: T): T {
   opened.push(thing);
   return thing;
 }

@@ -198,7 +198,7 @@ async function beginSession(
   setLoginState(req, { browser: transaction.browser, states, loops });
   try {
     await settings.afterLogin?.(req, { account: accountOf(handle.claims), claims });
-    await keepAsLong(context, req, handle);
+    await keepReachable(context, req, handle);
     await saveSession(req, settings.storeWriteTimeoutMs);
   } catch (error) {
     // Without a session on the request express-session does not try to save it once more, which would sign in all
@@ -212,12 +212,16 @@ async function beginSession(
   if (isOther && earlier !== undefined) await endAccount(context, earlier);
 }
 
-/** `afterLogin` may have made the session longer than the tokens were stored for. */
-async function keepAsLong(
-  { records, settings }: Context,
+/**
+ * `afterLogin` may have made the session longer than the tokens were stored for; and the provider must find the
+ * session to end it.
+ */
+async function keepReachable(
+  { records, registry, settings }: Context,
   req: Request,
   handle: SessionHandle,
 ): Promise<void> {
   const session = { handle, sessionId: req.sessionID, sessionMs: sessionLengthMs(req) };
   if (settings.afterLogin !== undefined) await records.renewIfNeeded(session, await records.load(handle));
+  await registry?.keep(session);
 }

@@ -1,0 +1,55 @@
+import { isRecord } from './cache-codec.ts';
+
+const EVENT = 'http://schemas.openid.net/event/backchannel-logout';
+
+/** Whose sessions end: one session at the provider, or all of an account. */
+export type LogoutSubject =
+  | { readonly kind: 'sid'; readonly value: string }
+  | { readonly kind: 'sub'; readonly value: string };
+
+/** What a logout token says. */
+export interface LogoutDemand {
+  readonly subject: LogoutSubject;
+  /** The token's id: it is good once. */
+  readonly jti: string;
+  /** Epoch seconds. */
+  readonly expiresAt: number;
+}
+
+export interface LogoutExpectations {
+  readonly issuer: string;
+  readonly clientId: string;
+  /** Epoch seconds. */
+  readonly now: number;
+  /** Seconds. */
+  readonly clockTolerance: number;
+}
+
+/** How long a logout token without `exp` is good, as providers sent it before the specification was final. */
+const DEFAULT_LIFETIME = 120;
+
+/**
+ * The claims of a logout token whose signature was verified (OpenID Connect Back-Channel Logout 1.0 §2.4, §2.6): what
+ * they demand, or what is wrong with them.
+ */
+export function readLogoutClaims(
+  claims: Readonly<Record<string, unknown>>,
+  { issuer, clientId, now, clockTolerance }: LogoutExpectations,
+): LogoutDemand | string {
+  const { iss, aud, sub, sid, iat, exp, jti, events } = claims;
+  if (iss !== issuer) return 'it is of another issuer';
+  if (![aud].flat().includes(clientId)) return 'it is for another client';
+  if (typeof iat !== 'number' || iat > now + clockTolerance) return 'it was not issued in the past';
+  const expiresAt = exp === undefined ? iat + DEFAULT_LIFETIME : exp;
+  if (typeof expiresAt !== 'number' || !(expiresAt + clockTolerance > now)) return 'it has expired';
+  if (!isRecord(events) || !isRecord(events[EVENT])) return 'it does not name the logout event';
+  if (Object.hasOwn(claims, 'nonce')) return 'it has a nonce, as ID tokens do';
+  if (typeof jti !== 'string' || jti === '') return 'it has no id';
+  if (isName(sid)) return { subject: { kind: 'sid', value: sid }, jti, expiresAt };
+  if (isName(sub)) return { subject: { kind: 'sub', value: sub }, jti, expiresAt };
+  return 'it names neither a session nor an account';
+}
+
+function isName(value: unknown): value is string {
+  return typeof value === 'string' && value !== '';
+}
