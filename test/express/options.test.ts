@@ -193,7 +193,10 @@ describe('a missing or contradictory one: a ConfigurationError that says what to
     ],
     [{ clientID: 'other' }, 'clientId and clientID mean the same and differ: keep one of them.'],
     [{ baseURL: 'https://app.example' }, 'baseUrl and baseURL mean the same and differ: keep one of them.'],
-    [{ routes: { login: '/callback' } }, 'Two routes have the same path.'],
+    [
+      { routes: { login: '/callback' } },
+      'Two routes have the same path: each of login, callback, logout, backchannelLogout, frontchannelLogout needs its own.',
+    ],
     [{ routes: { login: '/x', logout: '/x' } }, 'Two routes have the same path'],
   ])('%j', (options, message) => {
     const error = errorOf(() => parse(options));
