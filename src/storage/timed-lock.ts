@@ -11,6 +11,8 @@ const RELEASED_MS = 10_000;
 const MIN_DELTA_MS = 60;
 const DELTA_FACTOR = 4;
 const SAMPLES = 100;
+/** A store that was slow once is not slow for ever. */
+const SAMPLE_AGE_MS = 60_000;
 
 const MAX_RESPECTED = 10_000;
 
@@ -33,12 +35,12 @@ interface LockRecord {
  * Fischer's timed lock over get and set, for stores that have nothing better: write your name, wait δ, read it back.
  *
  * It holds while a write comes less than δ after the look that found the lock free: δ is at least 60 ms and four times
- * the 99th percentile of what a write and a read took lately. Who took longer than that waits for another's next
+ * the 99th percentile of what a write and a read took in the last minute. Who took longer than that waits for another's next
  * heartbeat too, which would put its name back. The clocks of the processes may differ by less than the lease.
  */
 export class TimedLock {
   readonly #calls: SessionStoreCalls;
-  readonly #durations: number[] = [];
+  readonly #samples: { readonly at: number; readonly durationMs: number }[] = [];
   /** Locks that others were seen to hold: a store may come back without them while their holders work on. */
   readonly #respected = new LRUCache<string, { number: number; until: number }>({ max: MAX_RESPECTED });
 
@@ -125,13 +127,14 @@ export class TimedLock {
     try {
       return await work();
     } finally {
-      this.#durations.push(performance.now() - start);
-      if (this.#durations.length > SAMPLES) this.#durations.shift();
+      this.#samples.push({ at: Date.now(), durationMs: performance.now() - start });
+      if (this.#samples.length > SAMPLES) this.#samples.shift();
     }
   }
 
   #deltaMs(): number {
-    const sorted = [...this.#durations].sort((a, b) => a - b);
+    const recent = this.#samples.filter(({ at }) => Math.abs(Date.now() - at) <= SAMPLE_AGE_MS);
+    const sorted = recent.map(({ durationMs }) => durationMs).sort((a, b) => a - b);
     const p99 = sorted[Math.ceil(sorted.length * 0.99) - 1] ?? 0;
     // A write and a read after it.
     return Math.max(MIN_DELTA_MS, DELTA_FACTOR * 2 * p99);

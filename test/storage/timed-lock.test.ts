@@ -115,6 +115,26 @@ describe('TimedLock', () => {
     await held.release();
   });
 
+  test('δ is what the store took in the last minute: a store that was slow once is soon fast again', async () => {
+    const store = new GatedStore();
+    let delayMs = 150;
+    store.gate = () => (delayMs > 0 ? wait(delayMs) : undefined);
+    const lock = new ReleasedLock(callsOf(store));
+    const deltaMs = async () => {
+      store.traffic.length = 0;
+      const held = await take(lock, 'record');
+      const written = store.traffic.findLast(({ operation }) => operation === 'set');
+      const readBack = store.traffic.at(-1);
+      await held.release();
+      return (readBack?.startedAt ?? 0) - (written?.endedAt ?? 0);
+    };
+    await deltaMs();
+    delayMs = 0;
+    expect(await deltaMs()).toBeGreaterThan(1000);
+    travel(61);
+    expect(await deltaMs()).toBeLessThan(1000);
+  });
+
   test('a lock that nobody gave back is taken over when it ends, and not before', async () => {
     const store = new MemoryStore();
     const [dead, next] = [new ReleasedLock(callsOf(store)), new ReleasedLock(callsOf(store))];
