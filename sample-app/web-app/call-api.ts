@@ -17,6 +17,11 @@ export async function callApi(request: Request, name: ApiName, { url }: ApiAcces
     throw new ApiError(`The API at ${url} did not answer.`, { cause: error });
   });
   if (answer.ok) return answer.json();
-  const said = answer.headers.get('www-authenticate') ?? '';
-  throw new ApiError(`The API at ${url} answered ${answer.status}. ${said}`);
+  throw new ApiError(`The API at ${url} answered ${answer.status}. ${await reasonOf(answer)}`);
+}
+
+/** The sample's APIs say it in JSON; others at least in the header that goes with a 401. */
+async function reasonOf(answer: Response): Promise<string> {
+  const { message } = (await answer.json().catch(() => ({}))) as { message?: unknown };
+  return typeof message === 'string' ? message : (answer.headers.get('www-authenticate') ?? '');
 }

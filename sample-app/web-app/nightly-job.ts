@@ -17,7 +17,7 @@ export class NightlyJob {
   readonly #api: ApiAccess;
   readonly #timer: NodeJS.Timeout;
   readonly #runs: Run[] = [];
-  #underWay: Promise<void> = Promise.resolve();
+  #underWay: Promise<void> | undefined;
 
   constructor(oidc: AuthHandle, api: ApiAccess, everySeconds: number) {
     this.#oidc = oidc;
@@ -30,13 +30,10 @@ export class NightlyJob {
     return this.#runs;
   }
 
-  /** Never rejects: nobody is there to see it. */
+  /** One at a time, and never a rejection: nobody is there to see it. */
   run(): Promise<void> {
-    this.#underWay = this.#underWay.then(async () => {
-      const at = new Date();
-      const outcome = await this.#fetchStatistics().catch((error: Error) => ({ failure: error.message }));
-      this.#runs.unshift({ at, ...outcome });
-      this.#runs.splice(KEPT);
+    this.#underWay ??= this.#note().finally(() => {
+      this.#underWay = undefined;
     });
     return this.#underWay;
   }
@@ -47,11 +44,22 @@ export class NightlyJob {
     await this.#underWay;
   }
 
+  async #note(): Promise<void> {
+    const at = new Date();
+    const outcome = await this.#fetchStatistics().catch((error: Error) => ({ failure: error.message }));
+    this.#runs.unshift({ at, ...outcome });
+    this.#runs.splice(KEPT);
+  }
+
   async #fetchStatistics() {
     const { url, ...wanted } = this.#api;
     const { accessToken, ...token } = await this.#oidc.getAppToken(wanted);
     const headers = { authorization: `Bearer ${accessToken}` };
-    const answer = await fetch(url, { headers, signal: AbortSignal.timeout(10_000) });
+    const answer = await fetch(url, { headers, signal: AbortSignal.timeout(10_000) }).catch(
+      (cause: unknown) => {
+        throw new Error(`The API at ${url} did not answer.`, { cause });
+      },
+    );
     if (!answer.ok) throw new Error(`The API at ${url} answered ${answer.status}.`);
     return { token, answer: (await answer.json()) as StatisticsAnswer };
   }

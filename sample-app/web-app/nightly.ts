@@ -58,10 +58,10 @@ ${grants && html`<section class="card"><h2>The app itself</h2><dl>${grantsEntry(
 }
 
 function runItem(run: Run): Html {
-  const at = run.at.toISOString().slice(11, 19);
+  const at = `${run.at.toISOString().slice(11, 19)} UTC`;
   if ('failure' in run)
     return html`<li><span class="when">${at}</span><strong>Failed.</strong> ${run.failure}</li>`;
   const counts = Object.entries(run.answer.messages).map(([name, count]) => `${name}: ${count}`);
-  return html`<li><span class="when">${at} UTC</span><strong>Messages: ${counts.join(', ')}</strong><br>
+  return html`<li><span class="when">${at}</span><strong>Messages: ${counts.join(', ')}</strong><br>
 A token of <code>${run.answer.caller.subject}</code> from the ${run.token.source}: ${because(run.token)}.</li>`;
 }

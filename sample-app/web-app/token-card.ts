@@ -22,7 +22,7 @@ export function tokenCard(address: string, origin: TokenOrigin, grants: Grants |
 
 /** So that it can be seen that nothing was asked behind the scenes. */
 export function grantsEntry(grants: Grants | undefined): Html | undefined {
-  return grants && html`<dt>the provider has seen</dt><dd id="grants">${inWords(grants)}</dd>`;
+  return grants && html`<dt>provider saw</dt><dd id="grants">${inWords(grants)}</dd>`;
 }
 
 export function fromWhere(source: string): string {

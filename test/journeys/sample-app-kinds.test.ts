@@ -1,21 +1,33 @@
-import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, jest, test } from '@jest/globals';
 import type { Express } from 'express';
 import { InteractionRequiredError, requiresAuth } from 'express-oidc-tokens';
 import type { Page } from 'playwright-core';
+import { callApi } from '../../sample-app/web-app/call-api.ts';
 import { Browser } from '../support/browser.ts';
 import { restoreTime, travel } from '../support/time.ts';
 import { heading, Sample, TOKEN_SECONDS, textOf, withChromium } from './sample-app-setup.ts';
 
+jest.setTimeout(60_000); // a browser on a busy machine
+
 withChromium('every kind of token, in the sample', () => {
   let sample: Sample;
   let app: string;
+  /** No Chromium: cookies and redirects alone. */
+  let light: Browser;
+
+  beforeEach(() => {
+    light = new Browser();
+  });
 
   beforeAll(async () => {
     sample = await Sample.start(addProbes);
     app = sample.app;
-  }, 60_000);
+  });
 
-  afterEach(restoreTime);
+  afterEach(() => {
+    light.close();
+    restoreTime();
+  });
 
   afterAll(() => sample?.close());
 
@@ -34,6 +46,10 @@ withChromium('every kind of token, in the sample', () => {
       const found = await request.getTokenSilent(statistics()).catch((error: unknown) => error);
       response.json({ needsUser: found instanceof InteractionRequiredError });
     });
+    pages.get('/probe/broken', async (request) => {
+      const { mail } = sample.settings.access;
+      await callApi(request, 'mail', { ...mail!, url: `${mail?.url}/no-such-endpoint` });
+    });
     pages.get('/probe/acr', requiresAuth(), (request, response) => {
       response.json({ acr: request.oidc.user?.acr ?? 'none' });
     });
@@ -42,16 +58,11 @@ withChromium('every kind of token, in the sample', () => {
   test.each(['mail', 'calendar', 'contacts', 'payments', 'safe', 'nightly', 'profile'])(
     'nobody is signed in: /%s sends a visitor to the provider, and answers a script with 401',
     async (path) => {
-      const browser = new Browser();
-      try {
-        const page = await browser.navigate(`${app}/${path}`);
-        expect(page.url).toMatch(`${sample.provider}/interaction/`);
-        expect(page.text).toContain('Who are you today?');
-        const script = await browser.fetchJson(`${app}/${path}`);
-        expect(script).toMatchObject({ status: 401, json: { error: 'interaction_required' } });
-      } finally {
-        browser.close();
-      }
+      const page = await light.navigate(`${app}/${path}`);
+      expect(page.url).toMatch(`${sample.provider}/interaction/`);
+      expect(page.text).toContain('Who are you today?');
+      const script = await light.fetchJson(`${app}/${path}`);
+      expect(script).toMatchObject({ status: 401, json: { error: 'interaction_required' } });
     },
   );
 
@@ -159,6 +170,18 @@ withChromium('every kind of token, in the sample', () => {
     const { scopes, resource } = sample.settings.access.statistics!;
     return { scopes, resource: resource! };
   }
+
+  test('an API that fails: a page that says so, and the reason in the log', async () => {
+    const log = jest.spyOn(console, 'error').mockImplementation(() => undefined);
+    let page = await light.navigate(`${app}/probe/broken`);
+    page = await light.submit(page, { user: 'alice' });
+    while (page.text.includes('Is this all right')) page = await light.submit(page);
+    expect(page.status).toBe(502);
+    expect(page.text).toContain('<h1>The API did not give an answer</h1>');
+    expect(page.text).toContain('/no-such-endpoint answered 404.');
+    expect(log).toHaveBeenCalledWith('web app:', expect.objectContaining({ status: 502 }));
+    log.mockRestore();
+  });
 
   async function openSafe(page: Page): Promise<void> {
     await page.goto(`${app}/safe`);

@@ -121,16 +121,12 @@ describe("the sample's nightly job", () => {
     started.push(() => job.stop());
     while (job.runs.length < 2) await delay(10);
     await job.stop();
-    expect(job.runs.at(-1)).toMatchObject({
-      token: { source: 'provider' },
-      answer: { messages: { alice: 3 } },
-    });
-    expect(job.runs.at(-2)).toMatchObject({ token: { source: 'cache' }, answer: { messages: { alice: 3 } } });
+    expect(job.runs[0]).toMatchObject({ token: { source: 'cache' }, answer: { messages: { alice: 3 } } });
     expect(await (await fetch(`${issuer}/grants/sample-app`)).json()).toEqual({ client_credentials: 1 });
 
     const lost = new NightlyJob(oidc, { ...settings.access.statistics!, url: `${issuer}/nowhere` }, 0.02);
     started.push(() => lost.stop());
     while (lost.runs.length < 2) await delay(10);
-    expect(lost.runs.at(-1)).toMatchObject({ failure: expect.stringContaining('answered 404') });
+    expect(lost.runs[0]).toMatchObject({ failure: expect.stringContaining('answered 404') });
   });
 });

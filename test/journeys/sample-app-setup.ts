@@ -80,8 +80,7 @@ export class Sample {
   }
 
   async signIn(page: Page, name: string): Promise<void> {
-    await page.goto(this.app);
-    await page.getByRole('link', { name: 'Sign in' }).first().click();
+    await page.goto(`${this.app}/login`);
     await page.getByRole('button', { name }).click();
     await page.getByRole('button', { name: 'Allow' }).click();
     expect(await heading(page)).toMatch(`Hello, ${name}`);

@@ -1,7 +1,9 @@
-import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, expect, jest, test } from '@jest/globals';
 import type { Page } from 'playwright-core';
 import { restoreTime, travel } from '../support/time.ts';
 import { asked, heading, Sample, textOf, withChromium } from './sample-app-setup.ts';
+
+jest.setTimeout(60_000); // a browser on a busy machine
 
 withChromium('the sample app in Chromium', () => {
   let sample: Sample;
@@ -10,7 +12,7 @@ withChromium('the sample app in Chromium', () => {
   beforeAll(async () => {
     sample = await Sample.start();
     app = sample.app;
-  }, 60_000);
+  });
 
   afterEach(restoreTime);
 
@@ -93,6 +95,8 @@ withChromium('the sample app in Chromium', () => {
         '/nightly',
         '/profile',
       ]);
+      await page.getByRole('main').getByRole('link', { name: 'Sign in' }).click();
+      expect(await heading(page)).toBe('Who are you today?');
       const seen = await seenFor('bob');
       await sample.signIn(page, 'Bob');
       expect((await seenFor('bob')).authorization_code).toBe((seen.authorization_code ?? 0) + 1);

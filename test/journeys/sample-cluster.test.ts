@@ -69,7 +69,7 @@ withRedis('npm run start:cluster', () => {
     expect(cluster.output()).not.toMatch(/error|^ +at /im);
   }, 60_000);
 
-  test('the page waits for the expiry by itself, and says what it saw', async () => {
+  test('the page waits for the expiry by itself, and says what it saw; the other pages are there', async () => {
     const cluster = await start();
     const page = await signIn(cluster);
     expect(page).toMatch(/was served by<\/dt><dd id="process">process [123] \(pid \d+\)/);
@@ -80,6 +80,10 @@ withRedis('npm run start:cluster', () => {
     expect(text).toContain('<dd id="storm-tokens">1</dd>');
     for (const name of ['1', '2', '3']) expect(text).toContain(`<dt>process ${name}</dt><dd>`);
     expect(text).not.toMatch(/eyJ[\w-]{10}/); // no token in a page
+
+    const contacts = await browser.submit(await browser.navigate(`${cluster.app}/contacts`));
+    expect(contacts.text).toContain('Carla Cook');
+    expect((await browser.navigate(`${cluster.app}/nightly`)).text).toContain('does not run in this process');
   }, 60_000);
 
   test('a process that is killed is replaced, and the user stays signed in', async () => {
