@@ -1,27 +1,16 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import express, { type Express } from 'express';
-import { type ClientMetadata, errors, type KoaContextWithOIDC, Provider } from 'oidc-provider';
+import { type KoaContextWithOIDC, Provider } from 'oidc-provider';
 import { Html, pageHeaders } from '../html.ts';
-import type { ApiName, ApiRule, Client } from '../settings.ts';
 import { styleSheet } from '../style.ts';
 import { countGrants } from './grant-counts.ts';
 import { addInteractions } from './interactions.ts';
 import { memoryAdapter } from './memory-adapter.ts';
 import { problemPage, signedOutPage, signOutPage } from './pages.ts';
 import { people } from './people.ts';
+import { clientsOf, type LocalProviderOptions, scopeAt, signedTokens } from './registrations.ts';
 import { policyWithStepUp, signInClaims } from './step-up.ts';
-import { addTokenExchange, exchangeClaims, TOKEN_EXCHANGE } from './token-exchange.ts';
-
-export interface LocalProviderOptions {
-  issuer: string;
-  /** Of the web app. */
-  baseUrl: string;
-  app: Client;
-  /** The web API as a client: it exchanges tokens. */
-  api: Client;
-  rules: Partial<Record<ApiName, ApiRule>>;
-  accessTokenSeconds: number;
-}
+import { addTokenExchange, exchangeClaims } from './token-exchange.ts';
 
 const submitScript = "document.querySelector('button[value=yes]').click();\n";
 
@@ -104,42 +93,6 @@ export function createLocalProvider(options: LocalProviderOptions): Express {
   addInteractions(app, provider, baseUrl);
   app.use(provider.callback());
   return app;
-}
-
-function clientsOf({ app, api, baseUrl }: LocalProviderOptions): ClientMetadata[] {
-  return [
-    {
-      ...registered(app),
-      client_name: 'the sample app',
-      grant_types: ['authorization_code', 'refresh_token', 'client_credentials'],
-      redirect_uris: [`${baseUrl}/callback`],
-      post_logout_redirect_uris: [baseUrl, `${baseUrl}/`],
-    },
-    {
-      ...registered(api),
-      client_name: "the sample's web API",
-      grant_types: [TOKEN_EXCHANGE],
-      response_types: [],
-      redirect_uris: [],
-    },
-  ];
-}
-
-function registered({ clientId, clientSecret }: Client) {
-  return { client_id: clientId, ...(clientSecret ? { client_secret: clientSecret } : {}) };
-}
-
-/** What a token request without exchange may be about: the app's own API with client credentials, else a user's. */
-function scopeAt(rules: LocalProviderOptions['rules'], resource: string, grantType: unknown): string {
-  const { statistics, directory: _exchangeOnly, ...forUsers } = rules;
-  const allowed = grantType === 'client_credentials' ? [statistics] : Object.values(forUsers);
-  const rule = allowed.find((one) => one?.audience === resource);
-  if (!rule) throw new errors.InvalidTarget();
-  return rule.scope;
-}
-
-function signedTokens(accessTokenTTL: number) {
-  return { accessTokenTTL, accessTokenFormat: 'jwt' as const, jwt: { sign: { alg: 'RS256' as const } } };
 }
 
 /** The app has asked its user already, and its id_token_hint says who that is: no second question then. */
