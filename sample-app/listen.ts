@@ -47,3 +47,11 @@ export async function stopListening(server: Server): Promise<void> {
   setTimeout(() => server.closeAllConnections(), 1000).unref();
   await once(server, 'close');
 }
+
+export type Stop = () => Promise<void>;
+
+/** In the reverse order of their start; one that fails does not keep the others running. */
+export async function stopAll(started: Stop[]): Promise<void> {
+  for (const stop of started.splice(0).reverse())
+    await stop().catch((error: unknown) => console.error(error));
+}

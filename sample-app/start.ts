@@ -1,57 +1,42 @@
-import { randomBytes } from 'node:crypto';
-import type { Server } from 'node:http';
-import { listen, stopListening } from './listen.ts';
-import { createLocalProvider } from './provider.ts';
+import { listen, type Stop, stopAll, stopListening } from './listen.ts';
+import { startServers } from './servers.ts';
 import { type Settings, SettingsError, settingsFrom } from './settings.ts';
-import { createWebApi } from './web-api.ts';
-import { createWebApp, type WebApp } from './web-app.ts';
+import { createWebApp } from './web-app/app.ts';
 
-const servers: Server[] = [];
-let webApp: WebApp | undefined;
+const started: Stop[] = [];
 
 try {
   await start(settingsFrom(process.env));
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void stopAll(started));
 } catch (error) {
   console.error(error instanceof SettingsError ? `\n${error.message}\n` : error);
   process.exitCode = 1;
-  await stop();
+  await stopAll(started);
 }
 
 async function start(settings: Settings): Promise<void> {
-  const { baseUrl, access, rules, realProvider } = settings;
-  const issuer = realProvider?.issuer ?? `http://localhost:${settings.providerPort}`;
-  const client = realProvider ?? {
-    clientId: 'sample-app',
-    clientSecret: randomBytes(32).toString('base64url'),
-  };
+  const { baseUrl, access, stepUpAcr, realProvider } = settings;
+  const { issuer, client } = await startServers(settings, started, 120);
 
-  if (!realProvider) {
-    const local = createLocalProvider({
-      issuer,
-      client: { ...client, clientSecret: client.clientSecret as string, baseUrl },
-      apis: Object.fromEntries(Object.values(rules).map(({ audience, scope }) => [audience, scope])),
-      accessTokenSeconds: 120,
-    });
-    const place = { port: settings.providerPort, what: 'the local provider', variable: 'PROVIDER_PORT' };
-    servers.push(await listen(local, place));
-  }
-  const api = { port: settings.apiPort, what: 'the web API', variable: 'API_PORT' };
-  servers.push(await listen(createWebApi({ issuer, rules }), api));
-  webApp = createWebApp({ ...client, baseUrl, issuer, access });
-  servers.push(await listen(webApp.app, { port: settings.webPort, what: 'the web app', variable: 'PORT' }));
+  const webApp = createWebApp({
+    ...client,
+    issuer,
+    baseUrl,
+    access,
+    stepUpAcr,
+    grantsUrl: realProvider ? undefined : `${issuer}/grants`,
+    nightlyEverySeconds: 60, // a short night
+  });
+  // Last in, first out: requests get their answers, then refreshes under way are stored, then the servers behind go.
+  started.push(webApp.close);
+  const server = await listen(webApp.app, { port: settings.webPort, what: 'the web app', variable: 'PORT' });
+  started.push(() => stopListening(server));
 
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void stop());
   console.log(`
   Open ${baseUrl}
 
   provider  ${issuer}${realProvider ? '' : '  (local: sign in as Alice or Bob, no password)'}
-  web API   http://localhost:${settings.apiPort}
+  web APIs  http://localhost:${settings.apiPort} and http://localhost:${settings.directoryPort}
   Ctrl-C stops everything.
 `);
-}
-
-/** First the tokens: a refresh that is under way is stored before the process goes. */
-async function stop(): Promise<void> {
-  await webApp?.close();
-  await Promise.all(servers.splice(0).map(stopListening));
 }

@@ -1,5 +1,5 @@
 import { type Html, html } from '../html.ts';
-import { page, type Visitor } from '../pages.ts';
+import { page, type Visitor } from '../web-app/layout.ts';
 
 /** One request: which process served it, and with which token. */
 export interface Served {

@@ -4,7 +4,8 @@ import type { Express, Request } from 'express';
 import { requiresAuth } from 'express-oidc-tokens';
 import { sendPage } from '../html.ts';
 import type { ApiAccess } from '../settings.ts';
-import { visitorOf } from '../web-app.ts';
+import type { Grants } from '../web-app/grants.ts';
+import { visitorOf } from '../web-app/layout.ts';
 import { clusterPage, type Served, type Storm } from './pages.ts';
 
 export interface ClusterOptions {
@@ -75,8 +76,9 @@ export function addClusterPages(app: Express, { name, baseUrl, issuer, mail }: C
   }
 
   async function refreshesOf(subject: string): Promise<number> {
-    const answer = await fetch(`${issuer}/refreshes/${encodeURIComponent(subject)}`);
-    return (await answer.json()) as number;
+    const answer = await fetch(`${issuer}/grants/${encodeURIComponent(subject)}`);
+    const { refresh_token: refreshes = 0 } = (await answer.json()) as Grants;
+    return refreshes;
   }
 
   /** Waits for the end of a token that is as new as can be; returns how many refreshes the provider had seen by then. */

@@ -5,8 +5,8 @@ import type { AddressInfo } from 'node:net';
 import { RedisStore } from 'connect-redis';
 import { createClient } from 'redis';
 import { stopListening } from '../listen.ts';
-import { settingsFrom } from '../settings.ts';
-import { createWebApp } from '../web-app.ts';
+import { LOCAL_APP, settingsFrom } from '../settings.ts';
+import { createWebApp } from '../web-app/app.ts';
 import { addClusterPages } from './routes.ts';
 
 const {
@@ -16,8 +16,14 @@ const {
   PORT,
   PROVIDER_PORT,
   API_PORT,
+  DIRECTORY_PORT,
 } = process.env;
-const { access, baseUrl, providerPort } = settingsFrom({ PORT, PROVIDER_PORT, API_PORT });
+const { access, stepUpAcr, baseUrl, providerPort } = settingsFrom({
+  PORT,
+  PROVIDER_PORT,
+  API_PORT,
+  DIRECTORY_PORT,
+});
 const issuer = `http://localhost:${providerPort}`;
 
 // express-session asks Redis before any middleware of ours. Without socketTimeout a request waits for a Redis that
@@ -36,11 +42,13 @@ client.on('error', (error: Error) => console.error(`process ${SAMPLE_PROCESS}: R
 await client.connect();
 
 const webApp = createWebApp({
-  clientId: 'sample-app',
+  clientId: LOCAL_APP,
   clientSecret: OIDC_CLIENT_SECRET,
   issuer,
   baseUrl,
   access,
+  stepUpAcr,
+  grantsUrl: `${issuer}/grants`,
   store: new RedisStore({ client, prefix: 'sample:' }),
   addPages: (app) =>
     access.mail && addClusterPages(app, { name: SAMPLE_PROCESS, baseUrl, issuer, mail: access.mail }),

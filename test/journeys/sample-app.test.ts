@@ -1,72 +1,25 @@
-import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { existsSync } from 'node:fs';
-import { createServer, type RequestListener, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import { type Browser, chromium, type Page } from 'playwright-core';
-import { createLocalProvider } from '../../sample-app/provider.ts';
-import { type ApiName, settingsFrom } from '../../sample-app/settings.ts';
-import { createWebApi } from '../../sample-app/web-api.ts';
-import { createWebApp, type WebApp } from '../../sample-app/web-app.ts';
+import { afterAll, afterEach, beforeAll, expect, jest, test } from '@jest/globals';
+import type { Page } from 'playwright-core';
 import { restoreTime, travel } from '../support/time.ts';
+import { asked, heading, Sample, textOf, withChromium } from './sample-app-setup.ts';
 
-const executablePath = '/usr/bin/chromium';
-const args =
-  '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync';
-
-// Skipped by name where there is no Chromium; a CI without one fails instead.
-const withChromium = existsSync(executablePath) || process.env.CI === 'true' ? describe : describe.skip;
+jest.setTimeout(60_000); // a browser on a busy machine
 
 withChromium('the sample app in Chromium', () => {
-  const servers: Server[] = [];
-  let browser: Browser;
-  let webApp: WebApp;
+  let sample: Sample;
   let app: string;
-  let provider: string;
 
   beforeAll(async () => {
-    const [webPort, providerPort, apiPort] = [await freePort(), await freePort(), await freePort()];
-    const settings = settingsFrom({
-      PORT: `${webPort}`,
-      PROVIDER_PORT: `${providerPort}`,
-      API_PORT: `${apiPort}`,
-    });
-    const { baseUrl, access, rules } = settings;
-    const client = { clientId: 'sample-app', clientSecret: randomBytes(32).toString('base64url') };
-    app = baseUrl;
-    provider = `http://localhost:${providerPort}`;
-    const apis = Object.fromEntries(Object.values(rules).map(({ audience, scope }) => [audience, scope]));
-    servers.push(
-      await listen(
-        createLocalProvider({
-          issuer: provider,
-          client: { ...client, baseUrl },
-          apis,
-          accessTokenSeconds: 120,
-        }),
-        providerPort,
-      ),
-    );
-    servers.push(await listen(createWebApi({ issuer: provider, rules }), apiPort));
-    webApp = createWebApp({ ...client, issuer: provider, baseUrl, access });
-    servers.push(await listen(webApp.app, webPort));
-    browser = await chromium.launch({ executablePath, args: args.split(' ') });
-  }, 60_000);
+    sample = await Sample.start();
+    app = sample.app;
+  });
 
   afterEach(restoreTime);
 
-  afterAll(async () => {
-    await browser?.close();
-    await webApp?.close();
-    for (const server of servers) {
-      server.close();
-      server.closeAllConnections();
-    }
-  });
+  afterAll(() => sample?.close());
 
   test('mail, before anybody is signed in: sign-in, two consents, and the visitor is at the mail', async () => {
-    await visit(async (page) => {
+    await sample.visit(async (page) => {
       await page.goto(`${app}/mail?from=a+link`);
       expect(await heading(page)).toBe('Who are you today?');
       await page.getByRole('button', { name: 'Alice' }).click();
@@ -81,14 +34,14 @@ withChromium('the sample app in Chromium', () => {
         expect.stringContaining('Your book is ready'),
         expect.stringContaining('Re: Photos <3'),
       ]);
-      expect(await page.locator('#scopes').innerText()).toBe('mail.read');
+      expect(await textOf(page, 'scopes')).toBe('mail.read');
     });
   });
 
   test('after the first consent each API is silent, and one does not end the other', async () => {
-    await visit(async (page) => {
-      await signIn(page, 'Alice');
-      await allow(page, 'mail', ['mail.read']);
+    await sample.visit(async (page) => {
+      await sample.signIn(page, 'Alice');
+      await sample.allow(page, 'mail', ['mail.read']);
       await silent(page, 'mail', 'the cache');
       await page.goto(`${app}/calendar`);
       expect(await asked(page)).toEqual(['calendar.read']);
@@ -102,24 +55,24 @@ withChromium('the sample app in Chromium', () => {
   });
 
   test('a refresh by force or because of age is silent, and so is the next one', async () => {
-    await visit(async (page) => {
-      await signIn(page, 'Bob');
-      await allow(page, 'mail', ['mail.read']);
+    await sample.visit(async (page) => {
+      await sample.signIn(page, 'Bob');
+      await sample.allow(page, 'mail', ['mail.read']);
       await page.getByRole('link', { name: 'Ask the provider for a new one' }).click();
-      expect(await page.locator('#source').innerText()).toContain('the provider');
-      expect(await page.locator('#reason').innerText()).toBe('you asked for a new one');
+      expect(await textOf(page, 'source')).toMatch(/^the provider/);
+      expect(await textOf(page, 'reason')).toBe('you asked for a new one');
       for (let round = 0; round < 3; round++) {
         travel(121);
         await silent(page, 'mail', 'the provider');
-        expect(await page.locator('#reason').innerText()).toContain('expired');
+        expect(await textOf(page, 'reason')).toContain('expired');
         await silent(page, 'mail', 'the cache');
       }
     });
   });
 
   test('who does not allow it gets a way back and stays signed in', async () => {
-    await visit(async (page) => {
-      await signIn(page, 'Bob');
+    await sample.visit(async (page) => {
+      await sample.signIn(page, 'Bob');
       await page.goto(`${app}/mail`);
       await page.getByRole('button', { name: 'No, go back' }).click();
       expect(await heading(page)).toBe('You did not allow it');
@@ -128,20 +81,43 @@ withChromium('the sample app in Chromium', () => {
     });
   });
 
+  test('the home page leads to every page, and says what the provider has seen', async () => {
+    await sample.visit(async (page) => {
+      await page.goto(app);
+      const links = page.getByRole('listitem').getByRole('link');
+      const paths = await links.evaluateAll((all) => all.map((link) => link.getAttribute('href')));
+      expect(paths).toEqual([
+        '/mail',
+        '/calendar',
+        '/contacts',
+        '/payments',
+        '/safe',
+        '/nightly',
+        '/profile',
+      ]);
+      await page.getByRole('main').getByRole('link', { name: 'Sign in' }).click();
+      expect(await heading(page)).toBe('Who are you today?');
+      const seen = await seenFor('bob');
+      await sample.signIn(page, 'Bob');
+      expect((await seenFor('bob')).authorization_code).toBe((seen.authorization_code ?? 0) + 1);
+      expect(await textOf(page, 'grants')).toMatch(/^\d+ sign-ins?/);
+    });
+  });
+
   test('the profile shows the account and the claims', async () => {
-    await visit(async (page) => {
-      await signIn(page, 'Alice');
+    await sample.visit(async (page) => {
+      await sample.signIn(page, 'Alice');
       await page.getByRole('link', { name: 'Profile' }).first().click();
       const text = await page.getByRole('main').innerText();
-      for (const part of [provider, 'alice', 'Alice Archer', 'alice@example.com'])
+      for (const part of [sample.provider, 'alice', 'Alice Archer', 'alice@example.com'])
         expect(text).toContain(part);
     });
   });
 
   test('after sign-out nothing is left: not in the app, not at the provider, not behind the Back button', async () => {
-    await visit(async (page) => {
-      await signIn(page, 'Alice');
-      await allow(page, 'mail', ['mail.read']);
+    await sample.visit(async (page) => {
+      await sample.signIn(page, 'Alice');
+      await sample.allow(page, 'mail', ['mail.read']);
       await page.getByRole('button', { name: 'Sign out' }).click();
       await page.waitForURL((url) => url.origin === app);
       expect(await heading(page)).toBe('One sign-in, a token for each API');
@@ -153,77 +129,13 @@ withChromium('the sample app in Chromium', () => {
     });
   });
 
-  /** A visitor of their own; the pages may neither break their own Content-Security-Policy nor show a token. */
-  async function visit(journey: (page: Page) => Promise<void>): Promise<void> {
-    const context = await browser.newContext();
-    const page = await context.newPage();
-    const complaints: string[] = [];
-    page.on('pageerror', (error) => complaints.push(`${error}`));
-    page.on('console', (message) => {
-      const isOfACallback = message.location().url.includes('/callback?error='); // its page is a 400, rightly
-      if (message.type() === 'error' && !isOfACallback) complaints.push(`${message.text()} at ${page.url()}`);
-    });
-    page.on('load', () => {
-      page.content().then(
-        (content) => /eyJ[\w-]{10}/.test(content) && complaints.push(`a token in ${page.url()}`),
-        () => undefined, // the page has gone on already
-      );
-    });
-    try {
-      await journey(page);
-      expect(complaints).toEqual([]);
-    } finally {
-      await context.close();
-    }
+  /** By the provider, as number of requests by grant type. */
+  async function seenFor(who: string): Promise<Record<string, number>> {
+    return (await fetch(`${sample.provider}/grants/${who}`)).json() as Promise<Record<string, number>>;
   }
 
-  async function signIn(page: Page, name: string): Promise<void> {
-    await page.goto(app);
-    await page.getByRole('link', { name: 'Sign in' }).first().click();
-    await page.getByRole('button', { name }).click();
-    await page.getByRole('button', { name: 'Allow' }).click();
-    expect(await heading(page)).toMatch(`Hello, ${name}`);
-  }
-
-  async function allow(page: Page, api: ApiName, scopes: string[]): Promise<void> {
-    await page.goto(`${app}/${api}`);
-    expect(await asked(page)).toEqual(scopes);
-    await page.getByRole('button', { name: 'Allow' }).click();
-    expect(page.url()).toBe(`${app}/${api}`);
-  }
-
-  /** The page comes without the browser going to the provider. */
-  async function silent(page: Page, api: ApiName, source: string): Promise<void> {
-    const visited: string[] = [];
-    const note = (request: { url(): string }) => visited.push(new URL(request.url()).origin);
-    page.on('request', note);
-    await page.goto(`${app}/${api}`);
-    page.off('request', note);
-    expect(new Set(visited)).toEqual(new Set([app]));
-    expect(await page.locator('#source').innerText()).toContain(source);
+  async function silent(page: Page, api: string, source: string): Promise<void> {
+    await sample.silent(page, api);
+    expect(await textOf(page, 'source')).toMatch(new RegExp(`^${source}`));
   }
 });
-
-async function heading(page: Page): Promise<string> {
-  return page.getByRole('heading', { level: 1 }).innerText();
-}
-
-/** The scopes that the consent page names. */
-async function asked(page: Page): Promise<string[]> {
-  expect(await heading(page)).toMatch('Is this all right');
-  return page.locator('li code').allInnerTexts();
-}
-
-async function listen(handler: RequestListener, port = 0): Promise<Server> {
-  const server = createServer(handler).listen(port, 'localhost');
-  await once(server, 'listening');
-  return server;
-}
-
-async function freePort(): Promise<number> {
-  const server = await listen(() => undefined);
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}

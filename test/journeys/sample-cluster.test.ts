@@ -1,14 +1,13 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { Browser } from '../support/browser.ts';
 import { redisAvailable } from '../support/redis.ts';
+import { freePorts } from './sample-app-setup.ts';
 
 /** Long enough for thirty requests on a busy machine: a second refresh within would be right. */
 const LIFETIME_SECONDS = 5;
@@ -70,7 +69,7 @@ withRedis('npm run start:cluster', () => {
     expect(cluster.output()).not.toMatch(/error|^ +at /im);
   }, 60_000);
 
-  test('the page waits for the expiry by itself, and says what it saw', async () => {
+  test('the page waits for the expiry by itself, and says what it saw; the other pages are there', async () => {
     const cluster = await start();
     const page = await signIn(cluster);
     expect(page).toMatch(/was served by<\/dt><dd id="process">process [123] \(pid \d+\)/);
@@ -81,6 +80,10 @@ withRedis('npm run start:cluster', () => {
     expect(text).toContain('<dd id="storm-tokens">1</dd>');
     for (const name of ['1', '2', '3']) expect(text).toContain(`<dt>process ${name}</dt><dd>`);
     expect(text).not.toMatch(/eyJ[\w-]{10}/); // no token in a page
+
+    const contacts = await browser.submit(await browser.navigate(`${cluster.app}/contacts`));
+    expect(contacts.text).toContain('Carla Cook');
+    expect((await browser.navigate(`${cluster.app}/nightly`)).text).toContain('does not run in this process');
   }, 60_000);
 
   test('a process that is killed is replaced, and the user stays signed in', async () => {
@@ -112,15 +115,14 @@ async function start(): Promise<Cluster> {
 }
 
 async function spawnCluster(extra: Record<string, string>): Promise<Cluster> {
-  const [web, provider, api] = [await freePort(), await freePort(), await freePort()];
+  const ports = await freePorts();
   const { PATH, HOME } = process.env;
-  const ports = { PORT: `${web}`, PROVIDER_PORT: `${provider}`, API_PORT: `${api}` };
   const child = spawn(process.execPath, ['--import', 'tsx', 'sample-app/cluster/start.ts'], {
     env: { PATH, HOME, TMPDIR: folder, ACCESS_TOKEN_SECONDS: `${LIFETIME_SECONDS}`, ...ports, ...extra },
   });
   let text = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (text += chunk));
-  const [app, issuer] = [`http://localhost:${web}`, `http://localhost:${provider}`];
+  const [app, issuer] = [`http://localhost:${ports.PORT}`, `http://localhost:${ports.PROVIDER_PORT}`];
   return { child, app, provider: issuer, output: () => text };
 }
 
@@ -147,7 +149,8 @@ async function answeredBy({ app }: Cluster): Promise<string[]> {
 }
 
 async function refreshes({ provider }: Cluster): Promise<number> {
-  return (await browser.fetchJson(`${provider}/refreshes/alice`)).json as number;
+  const { json } = await browser.fetchJson(`${provider}/grants/alice`);
+  return (json as Record<string, number>).refresh_token ?? 0;
 }
 
 async function redisFolders(): Promise<string[]> {
@@ -179,13 +182,4 @@ function kill(pid: number): void {
   } catch {
     // It is gone already.
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, 'localhost');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }

@@ -1,5 +1,5 @@
-import { type Html, html, htmlDocument } from './html.ts';
-import type { Person } from './provider.ts';
+import { type Html, html, htmlDocument } from '../html.ts';
+import type { Person } from './people.ts';
 
 const meanings: Record<string, string> = {
   openid: 'know who you are',
@@ -8,6 +8,8 @@ const meanings: Record<string, string> = {
   offline_access: 'keep its access while you are away',
   'mail.read': 'read your mail',
   'calendar.read': 'read your calendar',
+  'contacts.read': 'look up your contacts',
+  'payments.read': 'see your payments',
 };
 
 function page(title: string, body: Html): string {
@@ -15,7 +17,7 @@ function page(title: string, body: Html): string {
   return htmlDocument(title, header, html`<div class="narrow">${body}</div>`);
 }
 
-export function loginPage(address: string, people: Person[], hint: unknown): string {
+export function loginPage(address: string, people: readonly Person[], hint: unknown): string {
   return page(
     'Sign in',
     html`<h1>Who are you today?</h1>
@@ -30,6 +32,22 @@ ${people.map(
 </button>`,
 )}
 </form>`,
+  );
+}
+
+/** Where a real provider would want a code from a phone. */
+export function confirmPage(address: string, person: Person): string {
+  return page(
+    'Is it really you?',
+    html`<h1>Is it really you, ${firstName(person)}?</h1>
+<div class="card">
+  <p>The sample app wants to be sure before it goes on.</p>
+  <p class="soft">A real provider would ask for a fingerprint or a code from your phone now. Here a click will do.</p>
+  <div class="actions">
+    <form method="post" action="${address}/confirm"><button autofocus>Yes, it is me</button></form>
+    <form method="post" action="${address}/deny"><button class="quiet">No, go back</button></form>
+  </div>
+</div>`,
   );
 }
 
