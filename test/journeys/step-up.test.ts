@@ -65,11 +65,12 @@ describe.each([5, 4] as const)('Express %i', (express) => {
   });
 });
 
-test('nobody signed in: one plain login, then the step-up', async () => {
-  const { app, browser } = await stepUp({ signedIn: false });
+test('nobody signed in: one login, with the step-up in it', async () => {
+  const { app, browser, provider } = await stepUp({ signedIn: false });
   const page = await browser.navigate(`${app.url}/strong`);
   expect(page).toMatchObject({ status: 200, url: `${app.url}/strong` });
   expect(JSON.parse(page.text)).toEqual({ acr: 'mfa' });
+  expect(provider.authorizations).toHaveLength(1);
 });
 
 test('a sign-in that is enough goes through, one that grew old does not', async () => {
@@ -187,6 +188,18 @@ describe('RFC 9470: an API answers insufficient_user_authentication', () => {
     expect(await call({ url: `${api.url}/mail` })).toMatchObject({ status: 200, json: { api: 200 } });
     expect(provider.refreshCalls).toHaveLength(1);
     expect(new Set(api.tokens()).size).toBe(2);
+  });
+
+  test('an API that only says that the user is needed: one silent retry, then the provider, then the answer', async () => {
+    const user = await startCaller();
+    const { api, browser, provider } = user;
+    api.always(refusal('Bearer error="insufficient_user_authentication"'));
+    const call = { url: `${api.url}/mail` };
+    const page = await leave(user, user.page(call));
+    expect([api.calls.length, provider.refreshCalls.length]).toEqual([2, 1]);
+    expect(asked(page).has('acr_values')).toBe(false);
+    api.always({});
+    expect(await browser.navigate(page.held)).toMatchObject({ status: 200, url: user.page(call) });
   });
 
   test('a provider that does not deliver ends in 403', async () => {

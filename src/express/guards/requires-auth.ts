@@ -14,7 +14,7 @@ export type AuthenticatedHandler = (req: AuthenticatedRequest, res: Response, ne
 
 /** What a route demands of the sign-in itself (RFC 9470). */
 export interface StepUpOptions {
-  /** It may be at most this many seconds old. */
+  /** It may be at most this many seconds old, give or take `clockTolerance`. */
   maxAge?: number;
   /** Authentication context classes, one of which it must have. */
   acr?: string | readonly string[];
@@ -39,19 +39,14 @@ export function requiresAuth(
   checkHandler(handler, 'requiresAuth()');
   return guardHandler(
     'requiresAuth',
-    async (req, res, next) => {
-      if (!(await isSignedIn(req, res, next))) return false;
+    async (req, res) => {
       const context = contextOf(req);
       const { clock, settings } = context;
-      const { user } = req.oidc;
+      const user = req.oidc?.user;
       if (user !== undefined && satisfiesStepUp(user, stepUp, clock.now(), settings.clockTolerance))
         return true;
-      await challengeNow(
-        context,
-        req,
-        res,
-        new InteractionRequiredError({ reason: 'step_up', scopes: [], ...stepUp }),
-      );
+      const reason = user === undefined ? 'signed_out' : 'step_up';
+      await challengeNow(context, req, res, new InteractionRequiredError({ reason, scopes: [], ...stepUp }));
       return false;
     },
     handler,
@@ -66,7 +61,7 @@ function parseStepUp(options: StepUpOptions): { acrValues: string | undefined; m
   };
 }
 
-/** The check that every guard begins with. */
+/** Signed in, or a challenge. */
 export const isSignedIn: Guard = async (req, res) => {
   if (req.oidc?.isAuthenticated()) return true;
   const context = contextOf(req);
