@@ -1,26 +1,13 @@
-import {
-  calculateJwkThumbprint,
-  compactVerify,
-  decodeJwt,
-  decodeProtectedHeader,
-  EmbeddedJWK,
-  type JWK,
-} from 'jose';
+import { calculateJwkThumbprint, compactVerify, decodeJwt, EmbeddedJWK, type JWK } from 'jose';
 import { ResponseBodyError, tokenIntrospection, WWWAuthenticateChallengeError } from 'openid-client';
 import { isAccessTokenType } from '../core/bearer-token.ts';
 import { ConfigurationError } from '../core/errors.ts';
-import { ASYMMETRIC_ALGORITHMS, InvalidJwtError } from './jwt.ts';
+import { ASYMMETRIC_ALGORITHMS, claimsOf, headerOf, InvalidJwtError, type JwtHeader } from './jwt.ts';
 import type { Connection } from './provider.ts';
 
-/** Whether a token shows the header of a signed JWT, or of an unsigned one; everything else is opaque to us. */
-export function isJwt(token: string): boolean {
-  if (token.split('.', 4).length !== 3) return false;
-  try {
-    decodeProtectedHeader(token);
-    return true;
-  } catch {
-    return false;
-  }
+/** The header of a signed JWT, or of an unsigned one; everything else is opaque to us. */
+export function jwtHeaderOf(token: string): JwtHeader | undefined {
+  return token.split('.', 4).length === 3 ? headerOf(token) : undefined;
 }
 
 /**
@@ -32,24 +19,10 @@ export function isJwt(token: string): boolean {
 export async function verifyAccessToken(
   { keys }: Connection,
   token: string,
+  header: JwtHeader,
 ): Promise<Record<string, unknown>> {
-  let typ: unknown;
-  try {
-    typ = decodeProtectedHeader(token).typ;
-  } catch (cause) {
-    throw new InvalidJwtError('It is not a JWT', cause);
-  }
-  if (!isAccessTokenType(typ)) throw new InvalidJwtError('It is a JWT of another kind');
-  await keys.verify(token, ASYMMETRIC_ALGORITHMS);
-  return claimsOf(token);
-}
-
-function claimsOf(token: string): Record<string, unknown> {
-  try {
-    return decodeJwt(token);
-  } catch (cause) {
-    throw new InvalidJwtError('Its claims are not a JSON object', cause);
-  }
+  if (!isAccessTokenType(header.typ)) throw new InvalidJwtError('It is a JWT of another kind');
+  return claimsOf(await keys.verify(token, ASYMMETRIC_ALGORITHMS, header));
 }
 
 /** Epoch seconds; infinite for an opaque token, which shows no expiry. */

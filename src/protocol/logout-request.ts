@@ -1,7 +1,6 @@
-import { decodeJwt, decodeProtectedHeader } from 'jose';
 import { buildEndSessionUrl } from 'openid-client';
 import { endpointUrl } from './fetch.ts';
-import { InvalidJwtError } from './jwt.ts';
+import { claimsOf, headerOf, InvalidJwtError } from './jwt.ts';
 import type { Connection } from './provider.ts';
 
 /**
@@ -34,18 +33,9 @@ export async function verifyLogoutToken(
   { keys, idTokenSigningAlg }: Connection,
   token: string,
 ): Promise<Record<string, unknown>> {
-  let typ: unknown;
-  try {
-    ({ typ } = decodeProtectedHeader(token));
-  } catch (cause) {
-    throw new InvalidJwtError('It is not a JWT', cause);
-  }
+  const header = headerOf(token);
+  const typ: unknown = header?.typ;
   if (!LOGOUT_TOKEN_TYPES.includes(typeof typ === 'string' ? typ.toLowerCase() : typ))
     throw new InvalidJwtError('It is a JWT of another kind');
-  await keys.verify(token, [idTokenSigningAlg]);
-  try {
-    return decodeJwt(token);
-  } catch (cause) {
-    throw new InvalidJwtError('Its claims are not a JSON object', cause);
-  }
+  return claimsOf(await keys.verify(token, [idTokenSigningAlg], header));
 }

@@ -6,7 +6,7 @@ import type { BoundedCache, Clock } from '../core/ports.ts';
 import {
   type DpopProof,
   introspect,
-  isJwt,
+  jwtHeaderOf,
   verifyAccessToken,
   verifyDpopProof,
 } from '../protocol/access-token.ts';
@@ -20,7 +20,7 @@ export interface BearerCall {
   readonly token: string;
   readonly method: string;
   /** The URL of the request without query and fragment, as its caller sees it; undefined: nobody said. */
-  readonly url: string | undefined;
+  readonly url: () => string | undefined;
   readonly dpopProof: string | undefined;
 }
 
@@ -29,6 +29,8 @@ interface Verified {
   readonly claims: Readonly<Record<string, unknown>>;
   /** Epoch seconds until which that need not be asked again. */
   readonly until: number;
+  /** Which keys of the provider there were. */
+  readonly generation: number;
 }
 
 export interface BearerParts {
@@ -83,14 +85,17 @@ export class BearerValidation {
 
   async #verify(connection: Connection, token: string): Promise<Readonly<Record<string, unknown>>> {
     const { verified, clock } = this.#parts;
+    const { generation } = connection.keys;
     const known = verified.get(token);
-    if (known !== undefined && clock.now() < known.until) return known.claims;
-    const isSelfContained = isJwt(token);
-    const claims = isSelfContained
-      ? await verifyAccessToken(connection, token)
-      : await this.#introspect(connection, token);
-    const seconds = isSelfContained ? VERIFIED_SECONDS : INTROSPECTED_SECONDS;
-    verified.set(token, { claims: deepFreeze(claims), until: clock.now() + seconds });
+    if (known !== undefined && clock.now() < known.until && known.generation === generation)
+      return known.claims;
+    const header = jwtHeaderOf(token);
+    const claims =
+      header === undefined
+        ? await this.#introspect(connection, token)
+        : await verifyAccessToken(connection, token, header);
+    const seconds = header === undefined ? INTROSPECTED_SECONDS : VERIFIED_SECONDS;
+    verified.set(token, { claims: deepFreeze(claims), until: clock.now() + seconds, generation });
     return claims;
   }
 
@@ -127,12 +132,13 @@ export class BearerValidation {
     if (proof.thumbprint !== thumbprint) return badProof('The DPoP proof is by another key');
     if (ath !== createHash('sha256').update(call.token).digest('base64url'))
       return badProof('The DPoP proof is for another token');
-    if (call.url === undefined) {
+    const url = call.url();
+    if (url === undefined) {
       throw new ConfigurationError(
         'A DPoP proof names the URL of this API: pass auth({ baseUrl }) or set OIDC_BASE_URL.',
       );
     }
-    if (htm !== call.method || withoutQuery(htu) !== call.url)
+    if (htm !== call.method || withoutQuery(htu) !== url)
       return badProof('The DPoP proof is for another request');
     return this.#refuseProofTime(iat, jti);
   }

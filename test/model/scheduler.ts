@@ -29,6 +29,9 @@ export interface Path {
   enter(state: string): boolean;
 }
 
+/** What the simulated store needs of whoever decides about the order of steps. */
+export type Turns = Pick<Scheduler, 'turn' | 'note' | 'pick'>;
+
 const IMMEDIATE = setImmediate;
 const MAX_STEPS = 200;
 

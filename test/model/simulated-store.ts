@@ -1,7 +1,7 @@
 import { StoreUnavailableError } from '../../src/core/errors.ts';
 import type { Commit, CommitResult, Lease, StoredRecord, TokenStore } from '../../src/core/ports.ts';
 import type { TokenCache } from '../../src/core/token-cache.ts';
-import type { Actor, Scheduler } from './scheduler.ts';
+import type { Actor, Turns } from './scheduler.ts';
 
 /** The record of one session as both engines promise to keep it: version, lease, tombstone, each call in one step. */
 export class SimulatedStore {
@@ -11,11 +11,11 @@ export class SimulatedStore {
   holder: Actor | undefined;
   /** Holders whose lease ended while they had it. */
   readonly outlasted = new Set<Actor>();
-  readonly #scheduler: Scheduler;
+  readonly #scheduler: Turns;
   #record: StoredRecord = { state: 'absent' };
   #commitFaults: number;
 
-  constructor(scheduler: Scheduler, commitFaults: number) {
+  constructor(scheduler: Turns, commitFaults: number) {
     this.#scheduler = scheduler;
     this.#commitFaults = commitFaults;
   }

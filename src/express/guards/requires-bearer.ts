@@ -120,7 +120,7 @@ function readCall(req: Request, { baseUrl, hasBaseUrl }: Settings): BearerCall {
   return {
     ...credentials,
     method: req.method,
-    url: hasBaseUrl ? publicUrl(req, baseUrl) : undefined,
+    url: () => (hasBaseUrl ? publicUrl(req, baseUrl) : undefined),
     dpopProof: typeof proof === 'string' ? proof : undefined,
   };
 }
