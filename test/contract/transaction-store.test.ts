@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import type { TransactionStore } from '../../src/core/ports.ts';
-import type { OpenedStore } from '../support/stores.ts';
+import { allFactories, type OpenedStore } from '../support/store-factories.ts';
 import { restoreTime, travel } from '../support/time.ts';
-import { allFactories, bind, newRef, sha256 } from './open-binding.ts';
+import { bind, isInRedis, newRef, sha256 } from './open-binding.ts';
 
 const QUARTER_HOUR = 900_000;
 
@@ -13,7 +13,7 @@ describe.each(allFactories)('TransactionStore over $name', ({ name, open }) => {
 
   beforeAll(async () => {
     opened = await open();
-    transactions = bind(opened.store).transactions;
+    transactions = bind(opened).transactions;
     theirs = bind(opened.reopen()).transactions;
   });
   afterEach(restoreTime);
@@ -65,7 +65,7 @@ describe.each(allFactories)('TransactionStore over $name', ({ name, open }) => {
     expect(await transactions.take(other)).toBe('2');
   });
 
-  if (name !== 'connect-redis') {
+  if (!isInRedis(name)) {
     test('it ends with its time', async () => {
       const [one, other] = [newHash(), newHash()];
       await transactions.put(one, '1', QUARTER_HOUR);

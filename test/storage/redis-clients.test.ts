@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { createClientPool, createCluster, createSentinel, type RedisClientOptions } from 'redis';
 import { isRedisClient, type RedisClient as TokenStoreClient } from '../../src/storage/redis-commands.ts';
-import { freePort, type RedisClient, startRedis, type TestRedis } from '../support/redis.ts';
+import { type RedisClient, startRedis, type TestRedis } from '../support/redis.ts';
+import { freePort } from '../support/server.ts';
 import { describeRedis, HOUR, newRef, redisEngine, sha256 } from './engine-support.ts';
 
 /** What the package does with a client, once through; `flush` makes the server forget its scripts. */
