@@ -1,11 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { describe, expect, test } from '@jest/globals';
+import { expect, test } from '@jest/globals';
 import { TAKE } from '../../src/storage/redis-scripts.ts';
 import type { Browser, PendingRequest } from '../support/browser.ts';
+import { anyStores } from './any-stores.ts';
 import {
   barrier,
   closing,
-  fileScene,
   redisDescribe,
   redisScene,
   redisTest,
@@ -57,10 +57,14 @@ async function refreshInFlight(scene: Scene, browser: Browser) {
   return { pending, open, refreshToken: call?.answer?.refresh_token };
 }
 
+type Engine = [string, typeof redisDescribe, () => Promise<Scene>];
+
 /** Both engines: in Redis scripts keep the processes apart, in other stores a timed lock does. */
-const engines: [string, typeof redisDescribe, () => Promise<Scene>][] = [
+const engines: Engine[] = [
   ['Redis', redisDescribe, () => redisScene({ processes: 2 })],
-  ['files', describe, () => fileScene({ processes: 2 })],
+  ...anyStores.map(
+    ([name, storeDescribe, open]): Engine => [name, storeDescribe, () => open({ processes: 2 })],
+  ),
 ];
 
 redisTest('B32: two processes about to take the same login at the same moment: one redemption', async () => {
