@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, test } from '@jest/globals';
-import { anyStores } from './any-stores.ts';
+import { anyStores } from './engines.ts';
 import { expectOneToken, LEASE_MS } from './setup.ts';
 
 const REFRESH = { grantType: 'refresh_token' };

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { beforeEach, expect, test } from '@jest/globals';
-import { postgresDescribe, postgresScene } from './any-stores.ts';
+import { postgresDescribe, postgresScene } from './engines.ts';
 import { barrier, closing, expectOneToken, sharedScene, statuses, tokenAt, until } from './setup.ts';
 
 const REFRESH = { grantType: 'refresh_token' };

@@ -2,7 +2,16 @@ import { describe } from '@jest/globals';
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
 import { watchPostgres } from '../support/fleet-watch.ts';
 import { postgresAvailable, startPostgres, type TestPostgres } from '../support/postgres.ts';
-import { closing, fileScene, openScene, PATIENT, type Scene, type SceneOptions } from './setup.ts';
+import {
+  closing,
+  fileScene,
+  openScene,
+  PATIENT,
+  redisDescribe,
+  redisScene,
+  type Scene,
+  type SceneOptions,
+} from './setup.ts';
 
 /** For cases that need a real PostgreSQL; a CI without one fails. */
 export const postgresDescribe = postgresAvailable() ? describe : describe.skip;
@@ -37,8 +46,11 @@ export async function postgresScene(options: PostgresSceneOptions = {}): Promise
   return Object.assign(scene, { postgres, proxy });
 }
 
-/** Stores that processes share and that know get, set and destroy alone: a timed lock keeps the processes apart. */
-export const anyStores: [string, typeof postgresDescribe, (options?: SceneOptions) => Promise<Scene>][] = [
-  ['files, 0 to 30 ms late', describe, fileScene],
-  ['PostgreSQL', postgresDescribe, postgresScene],
-];
+/** What a store is called, what its cases are described with, and a scene over it. */
+export type Engine = [string, typeof postgresDescribe, (options?: SceneOptions) => Promise<Scene>];
+
+export const redisEngine: Engine = ['Redis', redisDescribe, redisScene];
+export const postgresEngine: Engine = ['PostgreSQL', postgresDescribe, postgresScene];
+
+/** Stores that know get, set and destroy alone: a timed lock keeps the processes apart. */
+export const anyStores: Engine[] = [['files, 0 to 30 ms late', describe, fileScene], postgresEngine];
