@@ -41,11 +41,16 @@ describe.each(allFactories)('TransactionStore over $name', ({ name, open }) => {
   });
 
   test('of many takers in two processes one gets it', async () => {
-    const hash = newHash();
-    await transactions.put(hash, 'payload', QUARTER_HOUR);
+    // Of one transaction, or over new connections, all might happen to come one after the other.
+    const hashes = Array.from({ length: 8 }, newHash);
+    await Promise.all(hashes.map((hash) => transactions.put(hash, 'payload', QUARTER_HOUR)));
+    await Promise.all(hashes.map((hash) => theirs.peek(hash)));
     const takers = [transactions, theirs, transactions, theirs];
-    const taken = await Promise.all(takers.map((store) => store.take(hash)));
-    expect(taken.filter((payload) => payload !== undefined)).toEqual(['payload']);
+    const taken = await Promise.all(
+      hashes.map((hash) => Promise.all(takers.map((store) => store.take(hash)))),
+    );
+    for (const payloads of taken)
+      expect(payloads.filter((payload) => payload !== undefined)).toEqual(['payload']);
   });
 
   test('what was never put, or removed, is not there; removing it again is no error', async () => {
