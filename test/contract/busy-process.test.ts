@@ -8,6 +8,7 @@ import { bind, newRef } from './open-binding.ts';
 const withRedis = redisAvailable() ? describe : describe.skip;
 
 const DEADLINE_MS = 100;
+const DEADLINES = { readMs: DEADLINE_MS, writeMs: DEADLINE_MS };
 
 /** Nothing else runs meanwhile: no timer, no socket. */
 function block(ms: number): void {
@@ -32,7 +33,8 @@ withRedis('a process that is busy for longer than the deadline of its store', ()
   ])('takes the answer that arrived meanwhile: Redis as %s', async (_name, shown) => {
     const redis = await startRedis();
     try {
-      const { tokens } = bind(shown(new RedisStore({ client: await redis.client() })), DEADLINE_MS);
+      const store = shown(new RedisStore({ client: await redis.client() }));
+      const { tokens } = bind({ store }, DEADLINES);
       const ref = newRef();
       await tokens.commit(ref, { expected: 0, payload: 'payload', ttlMs: 60_000 });
       await tokens.load(ref); // from here on Redis knows the script

@@ -8,9 +8,8 @@ import {
   silent,
   whoIs,
 } from '../journeys/session-support.ts';
-import type { OpenedStore } from '../support/stores.ts';
+import { allFactories, type OpenedStore } from '../support/store-factories.ts';
 import { travel } from '../support/time.ts';
-import { allFactories } from './open-binding.ts';
 
 // Shorter than the hour that session-file-store keeps a session without an expiry of its own.
 const LIFETIME = 600;
@@ -32,7 +31,9 @@ describe.each(allFactories)('over $name', ({ open }) => {
   ])('login, token, expiry, refresh, step-up, logout: %s', async (_title, session) => {
     opened = await open();
     const provider = await openProvider({ accessTokenTtl: LIFETIME });
-    const app = await openApp(provider, { store: opened.store, session });
+    const { store, tokenStore } = opened;
+    const auth = tokenStore === undefined ? {} : { tokenStore };
+    const app = await openApp(provider, { store, session, auth });
     const browser = await signedIn(app, { account: 'alice' });
     const first = await silent(browser, app);
     expect(first).toMatchObject({ source: 'cache', account: { subject: 'alice' } });

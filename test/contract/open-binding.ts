@@ -1,28 +1,29 @@
 import { createHash } from 'node:crypto';
 import { diagnosticEvents } from '../../src/express/diagnostics.ts';
 import { bindStore, type StoreBinding } from '../../src/storage/store-binding.ts';
-import { redisAvailable, redisStoreFactory } from '../support/redis.ts';
-import { type OpenedStore, type StoreFactory, storeFactories } from '../support/stores.ts';
+import type { OpenedStore } from '../support/store-factories.ts';
 
 const logger = { debug() {}, info() {}, warn() {}, error() {} };
 
-/** Every store there is, by the engine that the package chooses for it. */
-export const allFactories: StoreFactory[] = redisAvailable()
-  ? [...storeFactories, redisStoreFactory]
-  : storeFactories;
-
-/** What `auth()` keeps beside the sessions of this store. */
-export function bind(store: OpenedStore['store'], deadlineMs = 5000): StoreBinding {
-  const deadlines = { readMs: deadlineMs, writeMs: deadlineMs };
+/** What `auth()` keeps beside the sessions of this store, by the engine that it chooses. */
+export function bind(
+  { store, tokenStore }: Pick<OpenedStore, 'store' | 'tokenStore'>,
+  deadlines = { readMs: 5000, writeMs: 5000 },
+): StoreBinding {
   return bindStore(store, {
     client: 'https://op.example web-app',
-    redis: undefined,
+    redis: tokenStore?.place,
     storeDeadlines: deadlines,
     redisDeadlines: deadlines,
     logger,
     events: diagnosticEvents,
     handleField: 'oidc',
   });
+}
+
+/** Redis counts by a clock of its own, which does not travel. */
+export function isInRedis(name: string): boolean {
+  return name.includes('redis');
 }
 
 /** A version that no test reaches: for a caller that wants the lease, whatever there is. */

@@ -2,10 +2,13 @@ import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globa
 import { diagnosticEvents } from '../../src/express/diagnostics.ts';
 import { RedisCommands } from '../../src/storage/redis-commands.ts';
 import type { StoreBinding } from '../../src/storage/store-binding.ts';
-import { type Counted, countingStore, type OpenedStore, storeFactories } from '../support/stores.ts';
+import { type OpenedStore, storeFactories } from '../support/store-factories.ts';
+import { type Counted, countingStore, type StoreFaults } from '../support/stores.ts';
 import { ANY_VERSION, bind, newRef, sha256 } from './open-binding.ts';
 
+/** For what is out of order; all else has the time that a busy machine needs. */
 const DEADLINE_MS = 100;
+const PATIENT = { readMs: 5000, writeMs: 5000 };
 const TTL_MS = 60_000;
 
 /** The operation that does not work, and how; `throw`: not even a callback is kept. */
@@ -17,11 +20,23 @@ describe.each(storeFactories)('$name out of order', ({ open }) => {
   let opened: OpenedStore;
   let store: OpenedStore['store'] & Counted;
   let binding: StoreBinding;
+  let deadlines: typeof PATIENT;
+
+  const breakDown = (fault: StoreFaults) => {
+    store.fault = fault;
+    if (fault.get !== undefined) deadlines.readMs = DEADLINE_MS;
+    if (fault.set !== undefined || fault.destroy !== undefined) deadlines.writeMs = DEADLINE_MS;
+  };
+  const mend = () => {
+    store.fault = {};
+    Object.assign(deadlines, PATIENT);
+  };
 
   beforeEach(async () => {
     opened = await open();
     store = countingStore(opened.store);
-    binding = bind(store, DEADLINE_MS);
+    deadlines = { ...PATIENT };
+    binding = bind({ store }, deadlines);
   });
   afterEach(() => opened.close());
 
@@ -34,7 +49,7 @@ describe.each(storeFactories)('$name out of order', ({ open }) => {
       const { tokens } = binding;
       const ref = newRef();
       await commit(ref, 0, 'first');
-      store.fault = { get: fault };
+      breakDown({ get: fault });
       const attempts = [
         tokens.load(ref),
         tokens.acquire(ref, ANY_VERSION),
@@ -43,7 +58,7 @@ describe.each(storeFactories)('$name out of order', ({ open }) => {
       ];
       for (const attempt of [...attempts, tokens.renew(ref, 1, TTL_MS)])
         await expect(attempt).rejects.toMatchObject(UNAVAILABLE);
-      store.fault = {};
+      mend();
       const lease = await tokens.acquire(ref, ANY_VERSION);
       expect(lease.record).toMatchObject({ version: 1, payload: 'first' });
       expect(await commit(ref, 1, 'second')).toBe('committed');
@@ -55,21 +70,21 @@ describe.each(storeFactories)('$name out of order', ({ open }) => {
     const { tokens } = binding;
     const ref = newRef();
     await commit(ref, 0, 'first');
-    store.fault = { set: fault };
+    breakDown({ set: fault });
     await expect(commit(ref, 1, 'second')).rejects.toMatchObject(UNAVAILABLE);
     await expect(tokens.remove(ref)).rejects.toMatchObject(UNAVAILABLE);
     await expect(tokens.renew(ref, 1, TTL_MS)).rejects.toMatchObject(UNAVAILABLE);
     expect(await tokens.load(ref)).toMatchObject({ version: 1, payload: 'first' });
-    store.fault = {};
+    mend();
     expect(await commit(ref, 1, 'second')).toBe('committed');
     expect(await tokens.remove(ref)).toMatchObject({ version: 2 });
   });
 
   test('a write that was reported as failed and arrived: the same commit again is committed', async () => {
     const ref = newRef();
-    store.fault = { set: DEADLINE_MS + 50 };
+    breakDown({ set: DEADLINE_MS + 50 });
     await expect(commit(ref, 0, 'first')).rejects.toMatchObject(UNAVAILABLE);
-    store.fault = {};
+    mend();
     while ((await binding.tokens.load(ref)).state === 'absent') await new Promise(setImmediate);
     expect(await commit(ref, 0, 'first')).toBe('committed');
     expect(await binding.tokens.load(ref)).toMatchObject({ version: 1 });
@@ -92,7 +107,7 @@ describe.each(storeFactories)('$name out of order', ({ open }) => {
       const { transactions } = binding;
       const [hash, other] = [sha256(newRef()), sha256(newRef())];
       await transactions.put(hash, 'payload', TTL_MS);
-      store.fault = { get: fault, set: fault, destroy: fault };
+      breakDown({ get: fault, set: fault, destroy: fault });
       const attempts = [
         transactions.put(other, 'x', TTL_MS),
         transactions.peek(hash),
@@ -100,9 +115,9 @@ describe.each(storeFactories)('$name out of order', ({ open }) => {
       ];
       for (const attempt of [...attempts, transactions.remove(hash)])
         await expect(attempt).rejects.toMatchObject(UNAVAILABLE);
-      store.fault = { set: fault };
+      breakDown({ set: fault });
       await expect(transactions.take(hash)).rejects.toMatchObject(UNAVAILABLE);
-      store.fault = {};
+      mend();
       expect(await transactions.take(hash)).toBe('payload');
       expect(await transactions.take(hash)).toBeUndefined();
     },

@@ -2,9 +2,9 @@ import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Store } from 'express-session';
 import type { TokenStore } from '../../src/core/ports.ts';
-import type { OpenedStore } from '../support/stores.ts';
+import { allFactories, type OpenedStore } from '../support/store-factories.ts';
 import { restoreTime, travel } from '../support/time.ts';
-import { ANY_VERSION, allFactories, bind, newRef, sha256 } from './open-binding.ts';
+import { ANY_VERSION, bind, isInRedis, newRef, sha256 } from './open-binding.ts';
 
 const HOUR = 3_600_000;
 const LATE = Symbol('still waiting');
@@ -23,7 +23,7 @@ describe.each(allFactories)('TokenStore over $name', ({ name, open }) => {
 
   beforeAll(async () => {
     opened = await open();
-    tokens = bind(opened.store).tokens;
+    tokens = bind(opened).tokens;
     theirs = bind(opened.reopen()).tokens;
   });
   afterEach(restoreTime);
@@ -223,8 +223,7 @@ describe.each(allFactories)('TokenStore over $name', ({ name, open }) => {
     expect(await tokens.load(ref)).toEqual({ state: 'absent' });
   });
 
-  // Redis counts by a clock of its own, which does not travel.
-  if (name !== 'connect-redis') {
+  if (!isInRedis(name)) {
     test('records end with their time, a tombstone after a minute', async () => {
       const [ref, ended] = [newRef(), newRef()];
       await commit(ref, 0, 'first', HOUR);

@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { storeFactories } from '../support/stores.ts';
+import { storeFactories } from '../support/store-factories.ts';
 import { gate, pastExpiry, Stage, times, type User } from './get-token-stage.ts';
 
 const stage = new Stage();

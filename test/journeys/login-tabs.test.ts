@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import type { Answer, Browser, Page, PendingRequest } from '../support/browser.ts';
-import { latencyStore, storeFactories } from '../support/stores.ts';
+import { storeFactories } from '../support/store-factories.ts';
+import { latencyStore } from '../support/stores.ts';
 import { travel } from '../support/time.ts';
 import {
   atCallback,

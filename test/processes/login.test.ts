@@ -1,12 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { describe, expect, test } from '@jest/globals';
+import { expect, test } from '@jest/globals';
 import { TAKE } from '../../src/storage/redis-scripts.ts';
 import type { Browser, PendingRequest } from '../support/browser.ts';
+import { anyStores, redisEngine } from './engines.ts';
 import {
   barrier,
   closing,
-  fileScene,
-  redisDescribe,
   redisScene,
   redisTest,
   type Scene,
@@ -57,11 +56,8 @@ async function refreshInFlight(scene: Scene, browser: Browser) {
   return { pending, open, refreshToken: call?.answer?.refresh_token };
 }
 
-/** Both engines: in Redis scripts keep the processes apart, in other stores a timed lock does. */
-const engines: [string, typeof redisDescribe, () => Promise<Scene>][] = [
-  ['Redis', redisDescribe, () => redisScene({ processes: 2 })],
-  ['files', describe, () => fileScene({ processes: 2 })],
-];
+/** In Redis scripts keep the processes apart, in other stores a timed lock does. */
+const engines = [redisEngine, ...anyStores];
 
 redisTest('B32: two processes about to take the same login at the same moment: one redemption', async () => {
   const scene = await redisScene({ processes: 2, isProxied: true });
@@ -87,7 +83,7 @@ redisTest('B32: two processes about to take the same login at the same moment: o
 
 for (const [engine, engineDescribe, openScene] of engines) {
   engineDescribe(`over ${engine}`, () => {
-    const shared = sharedScene(openScene);
+    const shared = sharedScene(() => openScene({ processes: 2 }));
 
     test('a login that begins at one process and comes back to another', async () => {
       const { scene } = shared;

@@ -5,7 +5,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { type Answer, Browser } from '../support/browser.ts';
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
-import { type Fleet, type FleetOptions, removeBundle, startFleet } from '../support/fleet.ts';
+import {
+  type Fleet,
+  type FleetOptions,
+  type FleetStore,
+  removeBundle,
+  startFleet,
+} from '../support/fleet.ts';
 import { type StoreWatch, watchFiles, watchRedis } from '../support/fleet-watch.ts';
 import { expectNoSecrets } from '../support/leaks.ts';
 import { type ProviderOptions, startProvider, type TestProvider } from '../support/provider.ts';
@@ -147,7 +153,7 @@ export class Scene {
       expect(performance.now()).toBeLessThan(until);
       await delay(50);
     }
-    expect(this.watch.falls).toEqual([]);
+    expect(await this.watch.falls()).toEqual([]);
     const ends = await this.fleet.close();
     expect(ends.filter((end) => end !== 'code 0')).toEqual(Array(this.killed).fill('SIGKILL'));
     expect(this.fleet.output).not.toMatch(/unhandled|uncaught/i);
@@ -161,7 +167,22 @@ interface BurstOptions {
   query?: (n: number) => string;
 }
 
-type SceneOptions = Partial<Omit<FleetOptions, 'provider' | 'store'>> & { provider?: ProviderOptions };
+export type SceneOptions = Partial<Omit<FleetOptions, 'provider' | 'store'>> & { provider?: ProviderOptions };
+
+/** Deadlines for a busy machine, not the package's own. */
+export const PATIENT = { storeReadTimeoutMs: 5000, storeWriteTimeoutMs: 10_000 };
+
+/** A scene over a store that is there, and ends after it. */
+export async function openScene(
+  store: FleetStore,
+  openWatch: () => Promise<StoreWatch>,
+  { provider: settings, auth, processes }: SceneOptions,
+): Promise<Scene> {
+  closing({ close: restoreTime });
+  const provider = closing(await startProvider({ accessTokenTtl: LIFETIME, ...settings }));
+  const watch = closing(await openWatch());
+  return new Scene(provider, closing(await startFleet({ provider, store, processes, auth })), watch);
+}
 
 export type RedisScene = Scene & { redis: TestRedis /** Between the app and Redis. */; proxy: FaultProxy };
 
@@ -172,38 +193,26 @@ interface RedisSceneOptions extends SceneOptions {
   hasUsualDeadlines?: boolean;
 }
 
-const PATIENT = { storeReadTimeoutMs: 5000, storeWriteTimeoutMs: 10_000 };
-
 export async function redisScene(options: RedisSceneOptions = {}): Promise<RedisScene> {
-  const { provider: settings, auth, processes, isProxied, hasUsualDeadlines } = options;
+  const { auth, isProxied, hasUsualDeadlines } = options;
   const redis = closing(await startRedis());
   const proxy = closing(await startFaultProxy(redis.port));
   const url = isProxied ? `redis://127.0.0.1:${proxy.port}` : redis.url;
-  closing({ close: restoreTime });
-  const provider = closing(await startProvider({ accessTokenTtl: LIFETIME, ...settings }));
-  const watch = closing(await watchRedis(redis));
   const store = { kind: 'redis' as const, url, timeoutMs: hasUsualDeadlines ? 500 : 5000 };
-  const fleet = closing(
-    await startFleet({
-      provider,
-      store,
-      processes,
-      auth: hasUsualDeadlines ? auth : { ...PATIENT, ...auth },
-    }),
-  );
-  return Object.assign(new Scene(provider, fleet, watch), { redis, proxy });
+  const scene = await openScene(store, () => watchRedis(redis), {
+    ...options,
+    auth: hasUsualDeadlines ? auth : { ...PATIENT, ...auth },
+  });
+  return Object.assign(scene, { redis, proxy });
 }
 
 /** Sessions in files, every operation 0 to `latencyMs` late. */
-export async function fileScene({ provider: settings, auth, processes }: SceneOptions = {}): Promise<Scene> {
+export async function fileScene(options: SceneOptions = {}): Promise<Scene> {
   const path = await mkdtemp(join(tmpdir(), 'sessions-'));
   closing({ close: () => rm(path, { recursive: true, force: true }) });
-  closing({ close: restoreTime });
-  const provider = closing(await startProvider({ accessTokenTtl: LIFETIME, ...settings }));
-  const watch = closing(await watchFiles(path));
   const store = { kind: 'files' as const, path, latencyMs: 30 };
-  const fleet = closing(await startFleet({ provider, store, processes, auth: { ...PATIENT, ...auth } }));
-  return new Scene(provider, fleet, watch);
+  const auth = { ...PATIENT, ...options.auth };
+  return openScene(store, () => watchFiles(path), { ...options, auth });
 }
 
 /** An app's answer to a request for a token. */

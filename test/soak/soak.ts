@@ -131,7 +131,7 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
     const heapMb = await heapOf(processes);
     const storeKeys = await checkStore(redis, ledger.faults);
     await processes.close();
-    ledger.faults.push(...watch.falls.map((fall) => `a version fell: ${fall}`));
+    ledger.faults.push(...(await watch.falls()).map((fall) => `a version fell: ${fall}`));
     ledger.faults.push(...processes.badEnds.map((end) => `a bad end: ${end}`));
     if (/unhandled|uncaught/i.test(processes.output)) ledger.faults.push(processes.output.slice(-2000));
     const isTold = [...provider.knownSecrets().keys()].some((secret) => processes.output.includes(secret));

@@ -3,9 +3,13 @@ import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { Cluster, Redis } from 'ioredis';
 import { createClientPool, createCluster, createSentinel, type RedisClientOptions } from 'redis';
 import { isRedisClient, type RedisClient as TokenStoreClient } from '../../src/storage/redis-commands.ts';
-import { freePort, type RedisClient, startRedis, type TestRedis } from '../support/redis.ts';
+import * as scripts from '../../src/storage/redis-scripts.ts';
+import { type RedisClient, startRedis, type TestRedis } from '../support/redis.ts';
+import { startRedisCluster } from '../support/redis-cluster.ts';
+import { freePort } from '../support/server.ts';
 import { describeRedis, HOUR, newRef, redisEngine, sha256 } from './engine-support.ts';
 
 /** What the package does with a client, once through; `flush` makes the server forget its scripts. */
@@ -57,6 +61,11 @@ async function startSentinel(redis: TestRedis): Promise<{ port: number; stop(): 
   return { port, stop };
 }
 
+test.each(Object.entries(scripts))('%s is about one key: all that a cluster allows', (_name, { text }) => {
+  const keys = [...text.matchAll(/redis\.call\('(?!TIME')\w+', ([^,)]+)/g)].map(([, key]) => key);
+  expect(new Set(keys)).toEqual(new Set(['KEYS[1]']));
+});
+
 describeRedis('clients of Redis', () => {
   let redis: TestRedis;
   let client: RedisClient;
@@ -88,16 +97,26 @@ describeRedis('clients of Redis', () => {
     await expectServes(pool, flush);
   });
 
-  test('redis, a cluster', async () => {
-    const node = await startRedis(['--cluster-enabled', 'yes']);
-    closing(() => node.close());
-    const nodeClient = await node.client();
-    await nodeClient.sendCommand(['CLUSTER', 'ADDSLOTSRANGE', '0', '16383']);
-    while (!String(await nodeClient.sendCommand(['CLUSTER', 'INFO'])).includes('cluster_state:ok'));
-    const cluster = createCluster({ rootNodes: [{ url: node.url }] });
+  /** As many records that they are not all at one of two nodes. */
+  const times = Array.from({ length: 8 });
+
+  test('redis and ioredis, a cluster: what is sent is about one key, wherever it is', async () => {
+    const { nodes, toAll, close } = await startRedisCluster();
+    closing(close);
+    const flushAll = () => toAll('SCRIPT', 'FLUSH');
+    const cluster = createCluster({ rootNodes: nodes.map(({ url }) => ({ url })) });
     closing(() => cluster.destroy());
     await cluster.connect();
-    await expectServes(cluster, () => nodeClient.sendCommand(['SCRIPT', 'FLUSH']));
+    const ioredis = [false, true].map((enableAutoPipelining) => {
+      const client = new Cluster(
+        nodes.map(({ url }) => url),
+        { enableAutoPipelining },
+      );
+      closing(() => client.disconnect());
+      return client;
+    });
+    for (const client of [cluster, ...ioredis]) for (const _ of times) await expectServes(client, flushAll);
+    for (const node of nodes) expect(await (await node.client()).dbSize()).toBeGreaterThan(0);
   });
 
   test('redis, a server found through a sentinel', async () => {
@@ -111,12 +130,15 @@ describeRedis('clients of Redis', () => {
     await expectServes(sentinel, flush);
   });
 
-  // As ioredis is: `sendCommand` takes an object of its own, `call` takes words.
-  test('ioredis', async () => {
-    const ioredis = {
-      sendCommand: () => Promise.reject(new TypeError('a Command is wanted')),
-      call: (command: string, ...words: string[]) => client.sendCommand([command, ...words]),
-    };
+  test.each([
+    ['as it comes', {}],
+    [
+      'with a prefix of its own, pipelines and numbers as text',
+      { keyPrefix: 'app:', enableAutoPipelining: true, stringNumbers: true },
+    ],
+  ])('ioredis, %s', async (_title, options) => {
+    const ioredis = new Redis(redis.port, options);
+    closing(() => ioredis.disconnect());
     await expectServes(ioredis, flush);
   });
 

@@ -2,10 +2,12 @@ import { subscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import connectPgSimple from 'connect-pg-simple';
 import { RedisStore } from 'connect-redis';
 import express, { type Request } from 'express';
 import { type AuthOptions, auth } from 'express-oidc-tokens';
 import session, { type Store } from 'express-session';
+import { Pool } from 'pg';
 import { createClient, type RedisClientOptions } from 'redis';
 import fileStore from 'session-file-store';
 import { latencyStore } from './stores.ts';
@@ -15,7 +17,8 @@ import { travel } from './time.ts';
 export type FleetStore =
   | { kind: 'redis'; url: string; timeoutMs: number }
   /** Any store that processes can share: files, as if they were a network away. */
-  | { kind: 'files'; path: string; latencyMs: number };
+  | { kind: 'files'; path: string; latencyMs: number }
+  | { kind: 'postgres'; url: string; schemaName: string };
 
 export interface FleetAppConfig {
   index: number;
@@ -89,7 +92,23 @@ function redisOptions({ url, timeoutMs }: FleetStore & { kind: 'redis' }): Redis
   };
 }
 
-async function openStore(config: FleetStore): Promise<{ store: Store; close(): unknown }> {
+type OpenStore = { store: Store; close(): unknown };
+
+/** It gives up on a server that hangs, but after the package; and it looks for what has expired all the time. */
+function openPostgresStore({ url, schemaName }: FleetStore & { kind: 'postgres' }): OpenStore {
+  const pool = new Pool({ connectionString: url, connectionTimeoutMillis: 5000, query_timeout: 5000 });
+  pool.on('error', (error) => console.error('postgres:', error.message));
+  const errorLog = (...messages: unknown[]) => console.error('postgres:', ...messages);
+  const store = new (connectPgSimple(session))({ pool, schemaName, pruneSessionInterval: 1, errorLog });
+  const close = async () => {
+    await store.close();
+    await pool.end();
+  };
+  return { store, close };
+}
+
+async function openStore(config: FleetStore): Promise<OpenStore> {
+  if (config.kind === 'postgres') return openPostgresStore(config);
   if (config.kind === 'redis') {
     const client = createClient(redisOptions(config));
     client.on('error', (error: Error) => console.error('redis:', error.message));

@@ -2,12 +2,13 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { TestPostgres } from './postgres.ts';
 import type { TestRedis } from './redis.ts';
 
 /** Looks at what a fleet leaves in its store, from outside. */
 export interface StoreWatch {
   /** Versions that were written over a higher one of the same record. */
-  readonly falls: string[];
+  falls(): Promise<string[]>;
   /** How many token caches are in the store. */
   caches(): Promise<number>;
   /** The version of this session's token cache; 0 without one. */
@@ -50,7 +51,7 @@ export async function watchRedis(redis: TestRedis): Promise<StoreWatch> {
   });
   const caches = async () => (await client.keys('*oidc.*')).filter((key) => /oidc\.[0-9a-f]{64}$/.test(key));
   return {
-    falls: versions.falls,
+    falls: async () => versions.falls,
     async caches() {
       const found = await Promise.all((await caches()).map((key) => client.hExists(key, 'v')));
       return found.filter(Boolean).length;
@@ -70,6 +71,11 @@ export async function watchRedis(redis: TestRedis): Promise<StoreWatch> {
 }
 
 type Fields = Record<string, unknown>;
+
+/** A timed lock that somebody holds. */
+function isLive({ released, until }: Fields): boolean {
+  return released !== true && Number(until) > Date.now();
+}
 
 async function readJson(path: string): Promise<Fields> {
   try {
@@ -96,7 +102,7 @@ export async function watchFiles(path: string): Promise<StoreWatch> {
     }
   })();
   return {
-    falls: versions.falls,
+    falls: async () => versions.falls,
     async caches() {
       return (await caches()).filter(({ fields }) => fields.version !== undefined).length;
     },
@@ -106,12 +112,51 @@ export async function watchFiles(path: string): Promise<StoreWatch> {
     },
     async leases() {
       const locks = await records(/^oidc\.lock\./);
-      return locks.filter(({ fields }) => fields.released !== true && Number(fields.until) > Date.now())
-        .length;
+      return locks.filter(({ fields }) => isLive(fields)).length;
     },
     async close() {
       isOpen = false;
       await looking;
     },
+  };
+}
+
+/** Sees every write, through a trigger. */
+export async function watchPostgres(postgres: TestPostgres, schemaName: string): Promise<StoreWatch> {
+  const pool = postgres.pool({ options: `-c search_path=${schemaName}` });
+  await pool.query(`
+    CREATE TABLE writes (number bigserial, record text, version integer);
+    CREATE FUNCTION note_write() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN
+        INSERT INTO ${schemaName}.writes (record, version) VALUES (NEW.sid, (NEW.sess->>'version')::integer);
+        RETURN NULL;
+      END
+    $$;
+    CREATE TRIGGER note_write AFTER INSERT OR UPDATE ON session
+      FOR EACH ROW WHEN (NEW.sess->>'version' IS NOT NULL) EXECUTE FUNCTION note_write()`);
+  const rows = async (sql: string, ...values: unknown[]) =>
+    (await pool.query<Record<string, unknown>>(sql, values)).rows;
+  const session = async (id: string) =>
+    (await rows('SELECT sess FROM session WHERE sid = $1', id))[0]?.sess as Fields | undefined;
+  return {
+    async falls() {
+      const versions = new Versions();
+      for (const { record, version } of await rows('SELECT * FROM writes ORDER BY number'))
+        versions.saw(String(record), Number(version));
+      return versions.falls;
+    },
+    async caches() {
+      const caches = `SELECT sid FROM session WHERE sid ~ '^oidc\\.[0-9a-f]{64}$' AND sess->>'version' IS NOT NULL`;
+      return (await rows(caches)).length;
+    },
+    async version(sessionId) {
+      const hash = hashOf(((await session(sessionId)) ?? {}) as Session);
+      return Number((await session(`oidc.${hash}`))?.version ?? 0);
+    },
+    async leases() {
+      const locks = await rows(`SELECT sess FROM session WHERE sid LIKE 'oidc.lock.%'`);
+      return locks.filter(({ sess }) => isLive(sess as Fields)).length;
+    },
+    close: async () => {},
   };
 }

@@ -1,34 +1,19 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { RedisStore } from 'connect-redis';
 import { createClient, type RedisClientOptions } from 'redis';
-import type { StoreFactory } from './stores.ts';
+import { freePort, isInstalled, whenWritten } from './server.ts';
 
 export type RedisClient = ReturnType<typeof createClient>;
 
 let available: boolean | undefined;
 
-/** Whether there is a `redis-server`; a CI without one is a failure, not a reason to skip. */
+/** Whether there is a `redis-server`. */
 export function redisAvailable(): boolean {
-  available ??= spawnSync('redis-server', ['--version']).status === 0;
-  if (!available && process.env.CI === 'true')
-    throw new Error('redis-server is missing: install redis-server');
+  available ??= isInstalled('redis-server', 'redis-server');
   return available;
-}
-
-/** A port that nobody listens on just now. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('no free port');
-  return address.port;
 }
 
 /** A real Redis of a test's own, on a free port, with its data in a temporary folder. */
@@ -55,15 +40,7 @@ export class TestRedis {
     const args = [...place, ...this.#args, ...more];
     const child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'ignore'] });
     this.#process = child;
-    let output = '';
-    for await (const chunk of child.stdout.iterator({ destroyOnReturn: false })) {
-      output += chunk;
-      if (output.includes('Ready to accept connections')) {
-        child.stdout.resume();
-        return;
-      }
-    }
-    throw new Error(`redis-server did not start:\n${output}`);
+    await whenWritten(child.stdout, 'Ready to accept connections');
   }
 
   /** A connected client; `close()` ends it. Its connection errors are swallowed, as an app would log them. */
@@ -109,17 +86,3 @@ export async function startRedis(args: string[] = []): Promise<TestRedis> {
   await redis.start();
   return redis;
 }
-
-/** connect-redis over a Redis of its own; each `open()` starts one. */
-export const redisStoreFactory: StoreFactory = {
-  name: 'connect-redis',
-  async open() {
-    const redis = await startRedis();
-    const [client, other] = [await redis.client(), await redis.client()];
-    return {
-      store: new RedisStore({ client }),
-      reopen: () => new RedisStore({ client: other }),
-      close: () => redis.close(),
-    };
-  },
-};

@@ -3,9 +3,11 @@ import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@j
 import { MemoryStore, type SessionData, type Store } from 'express-session';
 import { openidClient, signIn } from './client.ts';
 import { collectConsole, expectNoSecrets } from './leaks.ts';
+import { postgresAvailable, startPostgres } from './postgres.ts';
 import { startProvider } from './provider.ts';
-import { redisAvailable, redisStoreFactory, startRedis, type TestRedis } from './redis.ts';
-import { countingStore, latencyStore, type OpenedStore, storeFactories } from './stores.ts';
+import { redisAvailable, startRedis, type TestRedis } from './redis.ts';
+import { allFactories, type OpenedStore } from './store-factories.ts';
+import { countingStore, latencyStore } from './stores.ts';
 import { restoreTime, travel } from './time.ts';
 
 afterEach(restoreTime);
@@ -20,9 +22,7 @@ function operations(store: Store) {
   };
 }
 
-const factories = redisAvailable() ? [...storeFactories, redisStoreFactory] : storeFactories;
-
-describe.each(factories)('$name', ({ open }) => {
+describe.each(allFactories)('$name', ({ open }) => {
   let opened: OpenedStore;
   beforeAll(async () => {
     opened = await open();
@@ -30,7 +30,7 @@ describe.each(factories)('$name', ({ open }) => {
   afterAll(() => opened.close());
 
   test('keeps records, which another process sees, until they are destroyed', async () => {
-    const [mine, theirs] = [operations(opened.store), operations(opened.reopen())];
+    const [mine, theirs] = [operations(opened.store), operations(opened.reopen().store)];
     await mine.set('oidc.1', record('alice'));
     expect(await theirs.get('oidc.1')).toMatchObject({ user: 'alice' });
     await theirs.destroy('oidc.1');
@@ -107,6 +107,23 @@ test('express-session’s records follow the travelled clock', async () => {
     await expect(impatient).rejects.toThrow();
     redis.resume();
     expect(await (await redis.client()).get('a')).toBe('1');
+  });
+});
+
+(postgresAvailable() ? describe : describe.skip)('PostgreSQL', () => {
+  test('ended at once and started again with its data', async () => {
+    const postgres = await startPostgres();
+    try {
+      const pool = postgres.pool();
+      const table = `${await postgres.schema()}.session`;
+      await pool.query(`INSERT INTO ${table} (sid, sess, expire) VALUES ('a', '{}', now())`);
+      await postgres.stop();
+      await expect(pool.query(`SELECT sid FROM ${table}`)).rejects.toThrow();
+      await postgres.start();
+      expect((await pool.query(`SELECT sid FROM ${table}`)).rows).toEqual([{ sid: 'a' }]);
+    } finally {
+      await postgres.close();
+    }
   });
 });
 

@@ -1,8 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import session, { MemoryStore, type SessionData, type Store } from 'express-session';
-import fileStore from 'session-file-store';
+import { MemoryStore, type SessionData, type Store } from 'express-session';
 
 export type StoreOperation = 'get' | 'set' | 'destroy' | 'touch';
 
@@ -102,34 +98,3 @@ export function latencyStore<S extends Store = Store>(
   });
   return store;
 }
-
-/** One kind of store, for the contract tests. */
-export interface OpenedStore {
-  store: Store;
-  /** The same data as another process would open it. */
-  reopen(): Store;
-  close(): Promise<void>;
-}
-
-export interface StoreFactory {
-  name: string;
-  open(): Promise<OpenedStore>;
-}
-
-async function openFileStore(): Promise<OpenedStore> {
-  const path = await mkdtemp(join(tmpdir(), 'sessions-'));
-  const FileStore = fileStore(session);
-  const reopen = (): Store => new FileStore({ path, retries: 0, reapInterval: -1, logFn: () => {} });
-  return { store: reopen(), reopen, close: () => rm(path, { recursive: true, force: true }) };
-}
-
-async function openShared(store: Store): Promise<OpenedStore> {
-  return { store, reopen: () => store, close: async () => {} };
-}
-
-/** Stores that are there everywhere; `redis.ts` has one more. */
-export const storeFactories: StoreFactory[] = [
-  { name: 'MemoryStore', open: () => openShared(new MemoryStore()) },
-  { name: 'MemoryStore, 0 to 30 ms away', open: () => openShared(latencyStore(0, 30, 7)) },
-  { name: 'session-file-store', open: openFileStore },
-];
