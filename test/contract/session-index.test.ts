@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import type { SessionIndex } from '../../src/core/ports.ts';
-import type { OpenedStore } from '../support/stores.ts';
+import { allFactories, type OpenedStore } from '../support/store-factories.ts';
 import { restoreTime, travel } from '../support/time.ts';
-import { allFactories, bind, newRef } from './open-binding.ts';
+import { bind, isInRedis, newRef } from './open-binding.ts';
 
 const HOUR = 3_600_000;
 
@@ -13,7 +13,7 @@ describe.each(allFactories)('SessionIndex over $name', ({ name, open }) => {
 
   beforeAll(async () => {
     opened = await open();
-    index = bind(opened.store).index;
+    index = bind(opened).index;
     theirs = bind(opened.reopen()).index;
   });
   afterEach(restoreTime);
@@ -45,8 +45,7 @@ describe.each(allFactories)('SessionIndex over $name', ({ name, open }) => {
     expect(await list(ref)).toEqual(ids);
   });
 
-  // Redis counts by a clock of its own, which does not travel.
-  if (name !== 'connect-redis') {
+  if (!isInRedis(name)) {
     test('each entry ends with its time; a short one does not end the others', async () => {
       const ref = newRef();
       await index.add(ref, 'long', 'long', 2 * HOUR);

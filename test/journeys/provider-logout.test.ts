@@ -6,7 +6,8 @@ import type { Browser } from '../support/browser.ts';
 import { expectNoSecrets } from '../support/leaks.ts';
 import type { SignOptions, TestProvider } from '../support/provider.ts';
 import { redisAvailable, startRedis } from '../support/redis.ts';
-import { countingStore, type StoreFactory, storeFactories } from '../support/stores.ts';
+import { storeFactories } from '../support/store-factories.ts';
+import { countingStore } from '../support/stores.ts';
 import { travel } from '../support/time.ts';
 import {
   closeAll,
@@ -265,8 +266,11 @@ describe('B38: over two processes', () => {
     await two([await store(), await store()]);
   });
 
-  test('any other store', async () => {
-    const files = closing(await (storeFactories.at(-1) as StoreFactory).open());
-    await two([files.store, files.reopen()]);
-  });
+  test.each(storeFactories.filter(({ name }) => !name.startsWith('MemoryStore')))(
+    '$name',
+    async ({ open }) => {
+      const opened = closing(await open());
+      await two([opened.store, opened.reopen().store]);
+    },
+  );
 });
