@@ -1,7 +1,5 @@
 import { createHash } from 'node:crypto';
-import { StoreUnavailableError } from '../core/errors.ts';
 import type { SessionIndex } from '../core/ports.ts';
-import { jittered, nextDelay, POLL_MS, pause } from './polling.ts';
 import type { RedisCommands } from './redis-commands.ts';
 import { INDEX_ADD, INDEX_LIST } from './redis-scripts.ts';
 import { Serial } from './serial.ts';
@@ -11,13 +9,10 @@ import {
   remainingMs,
   type SessionStoreCalls,
 } from './session-store-calls.ts';
-import type { TimedLock } from './timed-lock.ts';
+import { type TimedLock, UNSHARED } from './timed-lock.ts';
 
 /** Of one name: nobody has more sessions than this open, and a record has to end somewhere. */
 const MAX_ENTRIES = 1000;
-
-/** Longer than the lock of a process that died while it held it. */
-const LOCK_WAIT_MS = 10_000;
 
 function idOf(name: string): string {
   return `${RECORD_PREFIX}index.${hash(name)}`;
@@ -60,14 +55,14 @@ export class StoreSessionIndex implements SessionIndex {
   add(name: string, id: string, entry: string, ttlMs: number): Promise<void> {
     const recordId = idOf(name);
     return this.#writes.run(recordId, async () => {
-      const release = await this.#take(recordId);
+      const held = this.#lock === undefined ? UNSHARED : await this.#lock.take(recordId);
       try {
         const record = await this.#calls.get(recordId);
         const entries = { ...living(record), [hash(id)]: { entry, until: Date.now() + ttlMs } };
         const lifetimeMs = Math.max(ttlMs, record === undefined ? 0 : remainingMs(record));
         await this.#calls.set(recordId, { entries: newest(entries) }, lifetimeMs);
       } finally {
-        await release();
+        await held.release();
       }
     });
   }
@@ -79,18 +74,6 @@ export class StoreSessionIndex implements SessionIndex {
 
   remove(name: string): Promise<void> {
     return this.#calls.destroy(idOf(name));
-  }
-
-  async #take(recordId: string): Promise<() => Promise<void>> {
-    if (this.#lock === undefined) return async () => undefined;
-    const giveUpAt = performance.now() + LOCK_WAIT_MS;
-    for (let delayMs: number = POLL_MS.first; ; delayMs = nextDelay(delayMs)) {
-      const held = await this.#lock.tryTake(recordId);
-      if (held !== undefined) return held.release;
-      if (performance.now() > giveUpAt)
-        throw new StoreUnavailableError('The index of sessions could not be locked in the session store.');
-      await pause(jittered(delayMs));
-    }
   }
 }
 

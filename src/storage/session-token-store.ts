@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { StoreUnavailableError } from '../core/errors.ts';
 import type {
   Commit,
   CommitResult,
@@ -18,15 +17,12 @@ import {
   remainingMs,
   type SessionStoreCalls,
 } from './session-store-calls.ts';
-import type { HeldLock, TimedLock } from './timed-lock.ts';
+import { type HeldLock, type TimedLock, UNSHARED } from './timed-lock.ts';
 
 export const TOMBSTONE_MS = 60_000;
 
 /** How long a transaction that was taken stays readable, for a callback that was sent twice. */
 export const TAKEN_MS = 60_000;
-
-/** Longer than the lock of a process that died while it took a transaction. */
-const TAKE_WAIT_MS = 10_000;
 
 /**
  * Token caches as records of their own in any express-session store, by get, set and destroy alone.
@@ -128,9 +124,6 @@ export class SessionTokenStore implements TokenStore {
 
 const NOTHING_HELD = async (): Promise<void> => undefined;
 
-/** The lock of a process that has the store for itself. */
-const ALONE: HeldLock = { isTakeover: false, release: NOTHING_HELD };
-
 function withoutLease(record: StoredRecord): Lease {
   return { record, isHeld: false, release: NOTHING_HELD };
 }
@@ -175,16 +168,10 @@ export class SessionTransactionStore implements TransactionStore {
 
   take(stateHash: string): Promise<string | undefined> {
     return this.#takes.run(stateHash, async () => {
-      const giveUpAt = performance.now() + TAKE_WAIT_MS;
-      for (let delayMs: number = POLL_MS.first; ; delayMs = nextDelay(delayMs)) {
-        const found = await this.peek(stateHash);
-        if (found === undefined || found.isTaken) return undefined;
-        const held = this.#lock === undefined ? ALONE : await this.#lock.tryTake(`tx.${stateHash}`);
-        if (held !== undefined) return this.#takeUnder(held, stateHash);
-        if (performance.now() > giveUpAt)
-          throw new StoreUnavailableError('A pending login could not be locked in the session store.');
-        await pause(jittered(delayMs));
-      }
+      const found = await this.peek(stateHash);
+      if (found === undefined || found.isTaken) return undefined;
+      const held = this.#lock === undefined ? UNSHARED : await this.#lock.take(`tx.${stateHash}`);
+      return this.#takeUnder(held, stateHash);
     });
   }
 

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-import { pause } from './polling.ts';
+import { StoreUnavailableError } from '../core/errors.ts';
+import { jittered, nextDelay, POLL_MS, pause } from './polling.ts';
 import { RECORD_PREFIX, type SessionStoreCalls } from './session-store-calls.ts';
 
 const LEASE_MS = 3000;
@@ -16,11 +17,17 @@ const SAMPLE_AGE_MS = 60_000;
 
 const MAX_RESPECTED = 10_000;
 
+/** Longer than the lock of a process that died while it held it. */
+const TAKE_WAIT_MS = 10_000;
+
 export interface HeldLock {
   /** The lock of another ran out. */
   readonly isTakeover: boolean;
   release(): Promise<void>;
 }
+
+/** The lock of a process that has the store for itself. */
+export const UNSHARED: HeldLock = { isTakeover: false, release: async () => undefined };
 
 /** The record of a lock: `number` counts how often it was taken. */
 interface LockRecord {
@@ -71,6 +78,22 @@ export class TimedLock {
     if (after.owner !== owner) return undefined;
     const isTakeover = before.owner !== '' && !before.isReleased;
     return { isTakeover, release: this.#keep(id, owner, number) };
+  }
+
+  /**
+   * Takes the lock when nobody holds it any more.
+   *
+   * @throws {StoreUnavailableError} after ten seconds.
+   */
+  async take(name: string): Promise<HeldLock> {
+    const giveUpAt = performance.now() + TAKE_WAIT_MS;
+    for (let delayMs: number = POLL_MS.first; ; delayMs = nextDelay(delayMs)) {
+      const held = await this.tryTake(name);
+      if (held !== undefined) return held;
+      if (performance.now() > giveUpAt)
+        throw new StoreUnavailableError('A record could not be locked in the session store.');
+      await pause(jittered(delayMs));
+    }
   }
 
   /** The store has not got as far as a lock that was seen: its holder may be about to commit. */
