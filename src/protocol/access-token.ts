@@ -1,26 +1,14 @@
-import {
-  calculateJwkThumbprint,
-  compactVerify,
-  decodeJwt,
-  decodeProtectedHeader,
-  EmbeddedJWK,
-  type JWK,
-} from 'jose';
+import { calculateJwkThumbprint, compactVerify, decodeJwt, EmbeddedJWK, type JWK } from 'jose';
 import { ResponseBodyError, tokenIntrospection, WWWAuthenticateChallengeError } from 'openid-client';
 import { isAccessTokenType } from '../core/bearer-token.ts';
+import { isRecord } from '../core/cache-codec.ts';
 import { ConfigurationError } from '../core/errors.ts';
-import { ASYMMETRIC_ALGORITHMS, InvalidJwtError } from './jwt.ts';
+import { ASYMMETRIC_ALGORITHMS, headerOf, InvalidJwtError, type JwtHeader } from './jwt.ts';
 import type { Connection } from './provider.ts';
 
-/** Whether a token shows the header of a signed JWT, or of an unsigned one; everything else is opaque to us. */
-export function isJwt(token: string): boolean {
-  if (token.split('.', 4).length !== 3) return false;
-  try {
-    decodeProtectedHeader(token);
-    return true;
-  } catch {
-    return false;
-  }
+/** The header of a signed JWT, or of an unsigned one; everything else is opaque to us. */
+export function jwtHeaderOf(token: string): JwtHeader | undefined {
+  return token.split('.', 4).length === 3 ? headerOf(token) : undefined;
 }
 
 /**
@@ -32,24 +20,22 @@ export function isJwt(token: string): boolean {
 export async function verifyAccessToken(
   { keys }: Connection,
   token: string,
+  header: JwtHeader,
 ): Promise<Record<string, unknown>> {
-  let typ: unknown;
-  try {
-    typ = decodeProtectedHeader(token).typ;
-  } catch (cause) {
-    throw new InvalidJwtError('It is not a JWT', cause);
-  }
-  if (!isAccessTokenType(typ)) throw new InvalidJwtError('It is a JWT of another kind');
-  await keys.verify(token, ASYMMETRIC_ALGORITHMS);
-  return claimsOf(token);
+  if (!isAccessTokenType(header.typ)) throw new InvalidJwtError('It is a JWT of another kind');
+  return claimsOf(await keys.verify(token, ASYMMETRIC_ALGORITHMS, header));
 }
 
-function claimsOf(token: string): Record<string, unknown> {
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+
+function claimsOf(payload: Uint8Array): Record<string, unknown> {
   try {
-    return decodeJwt(token);
+    const claims: unknown = JSON.parse(utf8.decode(payload));
+    if (isRecord(claims)) return claims;
   } catch (cause) {
-    throw new InvalidJwtError('Its claims are not a JSON object', cause);
+    throw new InvalidJwtError('Its claims cannot be read', cause);
   }
+  throw new InvalidJwtError('Its claims are not a JSON object');
 }
 
 /** Epoch seconds; infinite for an opaque token, which shows no expiry. */

@@ -1,4 +1,10 @@
-import { compactVerify, decodeProtectedHeader, importJWK, type JWK } from 'jose';
+import {
+  compactVerify,
+  decodeProtectedHeader,
+  importJWK,
+  type JWK,
+  type ProtectedHeaderParameters,
+} from 'jose';
 import type { Fetch } from './fetch.ts';
 
 /** A JWT that must not be believed. The message says why, without the token. */
@@ -8,6 +14,8 @@ export class InvalidJwtError extends Error {
     this.name = 'InvalidJwtError';
   }
 }
+
+export type JwtHeader = ProtectedHeaderParameters;
 
 /** The provider's keys cannot be had, so nothing can be said about the JWT. */
 export class KeysUnavailableError extends Error {
@@ -55,30 +63,44 @@ export class KeySet {
   #fetchedAt = 0;
   #cooldownUntil = 0;
   #fetching: Promise<void> | undefined;
+  #generation = 0;
 
   constructor(sources: KeySetSources) {
     this.#sources = sources;
   }
 
+  /** Another number after each fetch: what was verified before it may not be any more. */
+  get generation(): number {
+    return this.#generation;
+  }
+
   /**
-   * Verifies a compact JWS by the algorithms allowed.
+   * The payload of a compact JWS, verified by the algorithms allowed.
    *
    * @throws {InvalidJwtError} when it is not signed by one of the provider's keys.
    * @throws {KeysUnavailableError} when the keys cannot be fetched and none of the cached ones fits.
    */
-  async verify(jwt: string, algorithms: readonly string[]): Promise<void> {
-    const { alg, kid } = protectedHeader(jwt);
+  async verify(
+    jwt: string,
+    algorithms: readonly string[],
+    header: JwtHeader | undefined = headerOf(jwt),
+  ): Promise<Uint8Array> {
+    if (header === undefined) throw new InvalidJwtError('It is not a signed JWT');
+    const alg = String(header.alg);
+    const kid = typeof header.kid === 'string' ? header.kid : undefined;
     if (!algorithms.includes(alg)) {
       throw new InvalidJwtError(
         `It is signed with ${JSON.stringify(alg.slice(0, 20))}, not with ${algorithms.join(' or ')}`,
       );
     }
     await this.#refreshStaleKeys();
-    if (await this.#verifiesWithCached(jwt, alg, kid)) return;
+    const payload = await this.#verifyWithCached(jwt, alg, kid);
+    if (payload !== undefined) return payload;
     if (this.#sources.now() < this.#cooldownUntil)
       throw new InvalidJwtError('No key of the provider verifies its signature');
     await this.#fetchKeys();
-    if (await this.#verifiesWithCached(jwt, alg, kid)) return;
+    const late = await this.#verifyWithCached(jwt, alg, kid);
+    if (late !== undefined) return late;
     this.#cooldownUntil = this.#sources.now() + COOLDOWN_SECONDS;
     throw new InvalidJwtError('No key of the provider verifies its signature');
   }
@@ -94,11 +116,16 @@ export class KeySet {
     }
   }
 
-  async #verifiesWithCached(jwt: string, alg: string, kid: string | undefined): Promise<boolean> {
+  async #verifyWithCached(
+    jwt: string,
+    alg: string,
+    kid: string | undefined,
+  ): Promise<Uint8Array | undefined> {
     for (const jwk of candidates(this.#keys ?? [], alg, kid)) {
-      if (await verifies(jwt, jwk, alg)) return true;
+      const payload = await verifiedPayload(jwt, jwk, alg);
+      if (payload !== undefined) return payload;
     }
-    return false;
+    return undefined;
   }
 
   async #fetchKeys(): Promise<void> {
@@ -121,18 +148,19 @@ export class KeySet {
       if (response.status !== 200) throw new Error(`The keys endpoint answered ${response.status}`);
       this.#keys = usableKeys(await response.json());
       this.#fetchedAt = this.#sources.now();
+      this.#generation += 1;
     } catch (cause) {
       throw new KeysUnavailableError(cause);
     }
   }
 }
 
-function protectedHeader(jwt: string): { alg: string; kid: string | undefined } {
+/** The protected header of a JWT; undefined for anything else. */
+export function headerOf(jwt: string): JwtHeader | undefined {
   try {
-    const { alg, kid } = decodeProtectedHeader(jwt);
-    return { alg: String(alg), kid: typeof kid === 'string' ? kid : undefined };
+    return decodeProtectedHeader(jwt);
   } catch {
-    throw new InvalidJwtError('It is not a signed JWT');
+    return undefined;
   }
 }
 
@@ -170,12 +198,24 @@ function keyTypeOf(alg: string): string {
   return alg.startsWith('ES') ? 'EC' : 'OKP';
 }
 
-async function verifies(jwt: string, jwk: JWK, alg: string): Promise<boolean> {
+async function verifiedPayload(jwt: string, jwk: JWK, alg: string): Promise<Uint8Array | undefined> {
   try {
-    await compactVerify(jwt, await importJWK(jwk, alg), { algorithms: [alg] });
-    return true;
+    return (await compactVerify(jwt, await imported(jwk, alg), { algorithms: [alg] })).payload;
   } catch {
     // A key that cannot be read and a signature that does not match say the same: not by this key.
-    return false;
+    return undefined;
   }
+}
+
+type ImportedKey = Awaited<ReturnType<typeof importJWK>>;
+
+const importedKeys = new WeakMap<JWK, Map<string, ImportedKey>>();
+
+/** Importing a key costs as much as verifying a signature. A key goes with the set that it came in. */
+async function imported(jwk: JWK, alg: string): Promise<ImportedKey> {
+  const byAlgorithm = importedKeys.get(jwk) ?? new Map<string, ImportedKey>();
+  importedKeys.set(jwk, byAlgorithm);
+  const key = byAlgorithm.get(alg) ?? (await importJWK(jwk, alg));
+  byAlgorithm.set(alg, key);
+  return key;
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { type BearerDemands, type BearerRefusal, bindingOf, refuseClaims } from '../core/bearer-token.ts';
 import { ConfigurationError, ProviderUnavailableError } from '../core/errors.ts';
 import type { BoundedCache, Clock } from '../core/ports.ts';
-import { introspect, isJwt, verifyAccessToken, verifyDpopProof } from '../protocol/access-token.ts';
+import { introspect, jwtHeaderOf, verifyAccessToken, verifyDpopProof } from '../protocol/access-token.ts';
 import { InvalidJwtError } from '../protocol/jwt.ts';
 import type { Connection, Provider } from '../protocol/provider.ts';
 
@@ -12,7 +12,7 @@ export interface BearerCall {
   readonly token: string;
   readonly method: string;
   /** The URL of the request without query and fragment, as its caller sees it. */
-  readonly url: string;
+  readonly url: () => string;
   readonly dpopProof: string | undefined;
 }
 
@@ -21,6 +21,8 @@ interface Verified {
   readonly claims: Readonly<Record<string, unknown>>;
   /** Epoch seconds until which that need not be asked again. */
   readonly until: number;
+  /** Which keys of the provider there were. */
+  readonly generation: number;
 }
 
 export interface BearerParts {
@@ -72,14 +74,17 @@ export class BearerValidation {
 
   async #verify(connection: Connection, token: string): Promise<Readonly<Record<string, unknown>>> {
     const { verified, clock } = this.#parts;
+    const { generation } = connection.keys;
     const known = verified.get(token);
-    if (known !== undefined && clock.now() < known.until) return known.claims;
-    const isSelfContained = isJwt(token);
-    const claims = isSelfContained
-      ? await verifyAccessToken(connection, token)
-      : await this.#introspect(connection, token);
-    const seconds = isSelfContained ? VERIFIED_SECONDS : INTROSPECTED_SECONDS;
-    verified.set(token, { claims: Object.freeze(claims), until: clock.now() + seconds });
+    if (known !== undefined && clock.now() < known.until && known.generation === generation)
+      return known.claims;
+    const header = jwtHeaderOf(token);
+    const claims =
+      header === undefined
+        ? await this.#introspect(connection, token)
+        : await verifyAccessToken(connection, token, header);
+    const seconds = header === undefined ? INTROSPECTED_SECONDS : VERIFIED_SECONDS;
+    verified.set(token, { claims: Object.freeze(claims), until: clock.now() + seconds, generation });
     return claims;
   }
 
@@ -107,7 +112,7 @@ export class BearerValidation {
     const proof = await verifyDpopProof(call.dpopProof);
     const { htm, htu, ath, iat, jti } = proof.claims;
     if (proof.thumbprint !== binding.thumbprint) return refused('The DPoP proof is by another key');
-    if (htm !== call.method || withoutQuery(htu) !== call.url)
+    if (htm !== call.method || withoutQuery(htu) !== call.url())
       return refused('The DPoP proof is for another request');
     if (ath !== createHash('sha256').update(call.token).digest('base64url'))
       return refused('The DPoP proof is for another token');

@@ -227,3 +227,14 @@ test('a token that was good is refused from its expiry on', async () => {
   travel(51);
   expect((await call(`${app.url}/me`, token)).status).toBe(401);
 });
+
+test('a token that was good is refused as soon as it is known that its key is gone', async () => {
+  const app = await stage.api();
+  const token = await stage.token();
+  expect((await call(`${app.url}/me`, token)).status).toBe(200);
+  await stage.provider.rotateKeys();
+  expect((await call(`${app.url}/me`, token)).status).toBe(200);
+  // A token by the new key has the keys fetched again.
+  expect((await call(`${app.url}/me`, await stage.token())).status).toBe(200);
+  expect((await call(`${app.url}/me`, token)).status).toBe(401);
+});

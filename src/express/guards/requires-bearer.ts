@@ -113,7 +113,7 @@ function readCall(req: Request, baseUrl: URL): BearerCall {
   return {
     ...credentials,
     method: req.method,
-    url: publicUrl(req, baseUrl),
+    url: () => publicUrl(req, baseUrl),
     dpopProof: typeof proof === 'string' ? proof : undefined,
   };
 }
