@@ -1,131 +1,39 @@
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import vm from 'node:vm';
+import type { IncomingMessage, Server } from 'node:http';
 import { afterEach, expect, test } from '@jest/globals';
 import type { AuthHandle } from 'express-oidc-tokens';
 import { WebSocket, type WebSocketServer } from 'ws';
 import { Browser } from '../support/browser.ts';
-import { collectConsole, expectNoSecrets } from '../support/leaks.ts';
-import { startProvider, type TestProvider } from '../support/provider.ts';
-import { restoreTime, travel } from '../support/time.ts';
-import { codeBlocks, readText, sections } from './markdown.ts';
+import { travel } from '../support/time.ts';
+import { closeAll, closeLater, openRecipeStage, type RecipeStage } from './recipe-stage.ts';
 
-const recipes = sections(readText('docs/recipes.md'), 2);
-const opened: (() => unknown)[] = [];
+afterEach(closeAll);
 
-const env = { ...process.env };
-
-afterEach(async () => {
-  restoreTime();
-  process.env = { ...env };
-  for (const close of opened.splice(0).reverse()) await close();
-});
-
-interface Chat {
-  url: string;
-  provider: TestProvider;
-  /** What the recipe does every thirty seconds, now. */
-  tick(): void;
-  timers: Set<() => void>;
-  sockets: WebSocketServer;
+interface App {
+  server: Server;
+  oidc: AuthHandle;
 }
 
-/** Runs the code of a recipe as a module of its own, with these globals, and gives what it declares. */
-async function runRecipe(title: string, globals: object, names: string): Promise<Record<string, unknown>> {
-  const [code = ''] = codeBlocks(recipes.get(title) ?? '', 'js');
-  const module = new vm.SourceTextModule(`${code}\nexport { ${names} };`, {
-    context: vm.createContext(globals),
-  });
-  await module.link(async (specifier, { context }) => {
-    const imported = await import(specifier);
-    const exports = Object.keys(imported);
-    return new vm.SyntheticModule(
-      exports,
-      function (this: vm.SyntheticModule) {
-        for (const name of exports) this.setExport(name, imported[name]);
-      },
-      { context },
-    );
-  });
-  await module.evaluate();
-  return module.namespace as Record<string, unknown>;
-}
-
-async function startChat(): Promise<Chat> {
-  const provider = await startProvider({ scopes: ['orders.read'] });
-  const output = collectConsole();
-  opened.push(async () => {
-    await provider.close();
-    output.restore();
-    expectNoSecrets(output.text(), provider);
-  });
-  const port = await listening(createServer());
-  const url = `http://127.0.0.1:${(port.address() as AddressInfo).port}`;
-  const { issuer, client } = provider;
-  Object.assign(process.env, {
-    OIDC_ISSUER: issuer,
-    OIDC_CLIENT_ID: client.clientId,
-    OIDC_CLIENT_SECRET: client.clientSecret,
-    OIDC_BASE_URL: url,
-    OIDC_ENCRYPTION_KEYS: `k1:${Buffer.alloc(32).toString('base64')}`,
-  });
-  const timers = new Set<() => void>();
-  const globals = {
-    URL,
-    fetch,
-    console,
-    process: {
-      env: { ...process.env, SESSION_SECRET: 'secret', API: await startOrders(provider), PORT: port },
-    },
-    setInterval: (work: () => void) => {
-      timers.add(work);
-      return work;
-    },
-    clearInterval: (work: () => void) => timers.delete(work),
-  };
-  const names = ['server', 'oidc', 'sockets'] as const;
-  const { server, oidc, sockets } = (await runRecipe('WebSocket', globals, names.join())) as {
-    server: Server;
-    oidc: AuthHandle;
-    sockets: WebSocketServer;
-  };
-  opened.push(async () => {
-    for (const socket of sockets.clients) socket.terminate();
+function closeApp({ server, oidc }: App): void {
+  closeLater(async () => {
     server.closeAllConnections();
     server.close();
     await oidc.close();
   });
-  const tick = () => {
-    for (const work of timers) work();
-  };
-  return { url, provider, tick, timers, sockets };
 }
 
-async function listening(server: Server): Promise<Server> {
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  opened.push(() => server.close());
-  return server;
+interface Chat extends RecipeStage {
+  sockets: WebSocketServer;
 }
 
-/** An API that knows whose orders it shows. */
-async function startOrders(provider: TestProvider): Promise<string> {
-  const server = createServer(async ({ headers }, res) => {
-    const token = await provider.oidc.AccessToken.find(headers.authorization?.replace('Bearer ', '') ?? '');
-    res.end(`orders of ${token?.accountId}, by ${token?.scope}`);
+async function startChat(): Promise<Chat> {
+  const stage = await openRecipeStage();
+  const app = await stage.run<App & Pick<Chat, 'sockets'>>('WebSocket', ['server', 'oidc', 'sockets']);
+  closeApp(app);
+  closeLater(() => {
+    for (const socket of app.sockets.clients) socket.terminate();
   });
-  await listening(server);
-  opened.push(() => server.closeAllConnections());
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-}
-
-async function signedIn({ url }: Chat, account: string): Promise<Browser> {
-  const browser = new Browser({ account });
-  opened.push(() => browser.close());
-  const page = await browser.navigate(`${url}/orders`);
-  expect([page.url, page.status]).toEqual([`${url}/orders`, 200]);
-  return browser;
+  return { ...stage, sockets: app.sockets };
 }
 
 /** What a page of this origin does; the status where it is refused. */
@@ -135,7 +43,7 @@ async function connect({ url }: Chat, browser: Browser, origin?: string): Promis
     headers: cookie ? { cookie } : {},
     ...(origin === undefined ? {} : { origin }),
   });
-  opened.push(() => socket.terminate());
+  closeLater(() => socket.terminate());
   const refused = once(socket, 'unexpected-response') as Promise<[unknown, IncomingMessage]>;
   const [, res] = await Promise.race([refused, once(socket, 'open').then(() => [])]);
   if (res === undefined) return socket;
@@ -156,10 +64,10 @@ async function ask(socket: WebSocket): Promise<string> {
 
 test('WebSocket: signed in, a message is answered with the user’s token; after the logout the socket ends', async () => {
   const chat = await startChat();
-  const [alice, bob] = [await signedIn(chat, 'alice'), await signedIn(chat, 'bob')];
+  const [alice, bob] = [await chat.signedIn('alice', '/orders'), await chat.signedIn('bob', '/orders')];
   const [socket, other] = [await open(chat, alice), await open(chat, bob)];
-  expect(await ask(socket)).toMatch(/^orders of alice, by .*orders\.read/);
-  expect(await ask(other)).toMatch(/^orders of bob, by .*orders\.read/);
+  expect(await ask(socket)).toMatch(/^GET \/orders of alice, by .*orders\.read/);
+  expect(await ask(other)).toMatch(/^GET \/orders of bob, by .*orders\.read/);
   await alice.navigate(`${chat.url}/logout`);
   socket.send('orders');
   expect((await once(socket, 'close'))[0]).toBe(4401);
@@ -169,7 +77,7 @@ test('WebSocket: signed in, a message is answered with the user’s token; after
 
 test('WebSocket: one that only listens is told of the logout too, and its timer ends with it', async () => {
   const chat = await startChat();
-  const alice = await signedIn(chat, 'alice');
+  const alice = await chat.signedIn('alice', '/orders');
   const socket = await open(chat, alice);
   chat.tick();
   expect(await ask(socket)).toContain('alice');
@@ -184,7 +92,7 @@ test('WebSocket: one that only listens is told of the logout too, and its timer 
 test('WebSocket: without a session, or with a cookie that was changed, 401', async () => {
   const chat = await startChat();
   expect(await connect(chat, new Browser(), chat.url)).toBe(401);
-  const alice = await signedIn(chat, 'alice');
+  const alice = await chat.signedIn('alice', '/orders');
   const cookie = alice.cookies.get(chat.url, 'connect.sid') as string;
   const [id = ''] = cookie.split('.');
   for (const forged of [id, `${id}.${'A'.repeat(43)}`, decodeURIComponent(id).replace('s:', '')]) {
@@ -197,7 +105,7 @@ test('WebSocket: without a session, or with a cookie that was changed, 401', asy
 
 test('WebSocket: of another origin, or of none, 403', async () => {
   const chat = await startChat();
-  const alice = await signedIn(chat, 'alice');
+  const alice = await chat.signedIn('alice', '/orders');
   expect(await connect(chat, alice, 'https://evil.example')).toBe(403);
   expect(await connect(chat, alice, 'null')).toBe(403);
   expect(await connect(chat, alice)).toBe(403);
@@ -206,7 +114,7 @@ test('WebSocket: of another origin, or of none, 403', async () => {
 
 test('WebSocket: no token because of the provider → come back later, not sign in', async () => {
   const chat = await startChat();
-  const alice = await signedIn(chat, 'alice');
+  const alice = await chat.signedIn('alice', '/orders');
   const socket = await open(chat, alice);
   chat.provider.clearCalls();
   travel(3601);
@@ -217,4 +125,53 @@ test('WebSocket: no token because of the provider → come back later, not sign 
   socket.send('orders');
   expect((await once(socket, 'close'))[0]).toBe(1013);
   expect(await connect(chat, alice, chat.url)).toBe(503);
+});
+
+interface Job {
+  sessionId: string;
+}
+
+/** A queue that hands its jobs out when the test says so. */
+class TestQueue {
+  readonly jobs: Job[] = [];
+  #process: (job: Job) => Promise<void> = async () => undefined;
+  add = async (job: Job) => void this.jobs.push(job);
+  process = (work: (job: Job) => Promise<void>) => {
+    this.#process = work;
+  };
+
+  async work(): Promise<void> {
+    for (const job of this.jobs) await this.#process(job);
+  }
+}
+
+test('Queue: a job acts for the user of its session, until they sign out; what passes is thrown', async () => {
+  const stage = await openRecipeStage();
+  const queue = new TestQueue();
+  closeApp(await stage.run<App>('Queue', ['server', 'oidc'], { './queue.js': { queue } }));
+  const alice = await stage.signedIn('alice', '/reports');
+  const form = { url: `${stage.url}/reports`, method: 'POST', from: stage.url };
+  expect((await alice.navigate(form)).status).toBe(202);
+  expect(queue.jobs.map((job) => Object.keys(job))).toEqual([['sessionId']]);
+  travel(3601);
+  await queue.work();
+  expect(stage.apiCalls).toEqual(['POST /reports of alice, by reports.write']);
+  travel(3601);
+  stage.provider.scriptAlways({ status: 503 });
+  await expect(queue.work()).rejects.toMatchObject({ code: 'ERR_OIDC_PROVIDER_UNAVAILABLE' });
+  await alice.navigate(`${stage.url}/logout`);
+  await queue.work();
+  expect(stage.apiCalls).toHaveLength(1);
+});
+
+test('Timer: the app’s own token, asked for once', async () => {
+  const stage = await openRecipeStage();
+  const { oidc } = await stage.run<Pick<App, 'oidc'>>('Timer', ['oidc']);
+  closeLater(() => oidc.close());
+  for (let turn = 1; turn <= 2; turn += 1) {
+    stage.tick();
+    await stage.whenApiCalls(turn);
+  }
+  expect(stage.apiCalls).toEqual(Array(2).fill('POST /reports of web-app, by reports.write'));
+  expect(stage.provider.tokenCalls).toHaveLength(1);
 });
