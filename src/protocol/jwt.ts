@@ -81,7 +81,11 @@ export class KeySet {
    * @throws {InvalidJwtError} when it is not signed by one of the provider's keys.
    * @throws {KeysUnavailableError} when the keys cannot be fetched and none of the cached ones fits.
    */
-  async verify(jwt: string, algorithms: readonly string[], header = headerOf(jwt)): Promise<Uint8Array> {
+  async verify(
+    jwt: string,
+    algorithms: readonly string[],
+    header: JwtHeader | undefined = headerOf(jwt),
+  ): Promise<Uint8Array> {
     if (header === undefined) throw new InvalidJwtError('It is not a signed JWT');
     const alg = String(header.alg);
     const kid = typeof header.kid === 'string' ? header.kid : undefined;

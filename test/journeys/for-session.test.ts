@@ -1,13 +1,6 @@
-import { once } from 'node:events';
-import { request, type Server, ServerResponse } from 'node:http';
-import { createInterface, type Interface } from 'node:readline';
-import type { Duplex } from 'node:stream';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import type { Request, RequestHandler, Response } from 'express';
 import { InteractionRequiredError } from 'express-oidc-tokens';
-import session, { MemoryStore } from 'express-session';
-import type { Handle, TestApp } from '../support/app.ts';
-import type { Browser } from '../support/browser.ts';
+import { MemoryStore } from 'express-session';
 import { expectNoSecrets, surfaceRejections } from '../support/leaks.ts';
 import { travel } from '../support/time.ts';
 import { lastingKeys } from './get-token-stage.ts';
@@ -124,70 +117,4 @@ describe('forSession', () => {
     store.get = get;
     expect(await app.handle.forSession(id).getTokenSilent()).toMatchObject({ account: { subject: 'alice' } });
   });
-});
-
-/**
- * The recipe for WebSockets: the upgrade request goes through the same express-session middleware as the app's
- * requests, which reads the cookie; what the connection needs later comes from `forSession`.
- */
-function acceptUpgrades(server: Server, readSession: RequestHandler, handle: Handle): void {
-  server.on('upgrade', (incoming, socket: Duplex) => {
-    const req = incoming as Request;
-    readSession(req, new ServerResponse(req) as Response, () => {
-      const tokens = handle.forSession(req.sessionID);
-      const deny = () => socket.end('HTTP/1.1 401 Unauthorized\r\nConnection: close\r\n\r\n');
-      tokens.getTokenSilent().then(() => {
-        socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: lines\r\nConnection: Upgrade\r\n\r\n');
-        createInterface(socket).on('line', (scopes) => {
-          tokens.getTokenSilent(scopes).then(
-            ({ source, account }) => void socket.write(`${source} ${account.subject}\n`),
-            (error: Error) => socket.end(`${error.name}\n`),
-          );
-        });
-      }, deny);
-    });
-  });
-}
-
-async function upgrade(
-  app: TestApp,
-  browser?: Browser,
-): Promise<{ status: number; ask(scopes: string): Promise<string>; close(): void }> {
-  const cookie = browser?.cookies.header(new URL(app.url), { crossSite: false, safeNavigation: true });
-  const headers = { connection: 'Upgrade', upgrade: 'lines', ...(cookie ? { cookie } : {}) };
-  const req = request(app.url, { headers }).end();
-  const [event, res, socket] = await Promise.race([
-    once(req, 'upgrade').then(([answer, duplex]) => ['upgrade', answer, duplex]),
-    once(req, 'response').then(([answer]) => ['response', answer]),
-  ]);
-  if (event === 'response') res.resume();
-  const lines: Interface | undefined = socket && createInterface(socket);
-  return {
-    status: res.statusCode,
-    async ask(scopes) {
-      socket.write(`${scopes}\n`);
-      return String((await once(lines as Interface, 'line'))[0]);
-    },
-    close: () => void (socket ?? req).destroy(),
-  };
-}
-
-test('a recipe for WebSockets: the session of the upgrade request, tokens for as long as it lasts', async () => {
-  const { app, store, browser, provider } = await open();
-  acceptUpgrades(
-    app.server,
-    session({ secret: 'test', resave: false, saveUninitialized: false, store }),
-    app.handle,
-  );
-  const stranger = await upgrade(app);
-  expect(stranger.status).toBe(401);
-  const socket = await upgrade(app, browser);
-  expect(socket.status).toBe(101);
-  expect(await socket.ask('')).toBe('cache alice');
-  travel(3601);
-  expect(await socket.ask('')).toBe('provider alice');
-  expect(provider.refreshCalls).toHaveLength(1);
-  await browser.navigate(`${app.url}/logout`);
-  expect(await socket.ask('')).toBe('InteractionRequiredError');
-  for (const opened of [stranger, socket]) opened.close();
 });

@@ -65,7 +65,7 @@ test.each([1, 2])('%i process(es): no token reaches anybody else, or another API
         await new World(order, answers[Symbol.iterator](), processes).play(subjects, rounds);
       },
     ),
-    { seed: SEED + processes, numRuns: RUNS, endOnFailure: false },
+    { seed: SEED + processes, numRuns: RUNS },
   );
   expect(Object.entries(served).filter(([, count]) => count === 0)).toEqual([]);
 });
