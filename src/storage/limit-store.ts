@@ -25,7 +25,7 @@ function isFault(error: unknown): boolean {
 export function limitStore(store: Store, { readMs, writeMs }: StoreDeadlines, events: Events): void {
   const { get, set, destroy, touch } = store;
 
-  const within = (deadlineMs: number, what: string, done: Done): Done => {
+  const within = (deadlineMs: number, what: string, done: Done, isLateHarmless = false): Done => {
     let isOver = false;
     const end: Done = (...answer) => {
       if (isOver) return;
@@ -39,7 +39,8 @@ export function limitStore(store: Store, { readMs, writeMs }: StoreDeadlines, ev
     };
     const cancel = startDeadline(deadlineMs, () => {
       events.storeTimedOut({});
-      end(new StoreUnavailableError(`The session store did not ${what} within ${deadlineMs} ms.`));
+      if (isLateHarmless) end();
+      else end(new StoreUnavailableError(`The session store did not ${what} within ${deadlineMs} ms.`));
     });
     return end;
   };
@@ -52,7 +53,8 @@ export function limitStore(store: Store, { readMs, writeMs }: StoreDeadlines, ev
   store.destroy = (id: string, done?: Done) =>
     destroy.call(store, id, limited(id, writeMs, 'destroy the session', done));
   if (touch) {
+    // The answer is on its way. On an error Express would cut the connection, which may carry the next request by now.
     store.touch = (id: string, session: SessionData, done?: Done) =>
-      touch.call(store, id, session, limited(id, writeMs, 'keep the session', done));
+      touch.call(store, id, session, done && within(writeMs, 'keep the session', done, true));
   }
 }

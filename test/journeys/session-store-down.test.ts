@@ -3,6 +3,7 @@ import type { TestApp } from '../support/app.ts';
 import type { Browser, Page } from '../support/browser.ts';
 import { expectNoSecrets, surfaceRejections } from '../support/leaks.ts';
 import type { TestProvider } from '../support/provider.ts';
+import { storeFactories } from '../support/store-factories.ts';
 import { type Counted, countingStore, type StoreFault, type StoreFaults } from '../support/stores.ts';
 import { travel } from '../support/time.ts';
 import {
@@ -272,4 +273,19 @@ describe('B35: a slow store', () => {
     expect(await whoIs(stolen, app)).toBe('anonymous');
     stolen.close();
   });
+});
+
+test('B35: a session that cannot be kept longer in time: the answer is whole, and its connection stays', async () => {
+  const opened = await storeFactories.find(({ name }) => name === 'session-file-store')!.open();
+  try {
+    const store = countingStore(opened.store);
+    const app = await openApp(await openProvider(), { store, auth: { storeWriteTimeoutMs: 300 } });
+    const browser = await signedIn(app);
+    await silent(browser, app);
+    store.fault = { touch: 'hang' };
+    for (const _ of [1, 2, 3]) expect(await silent(browser, app)).toMatchObject({ source: 'cache' });
+    await closeAll();
+  } finally {
+    await opened.close();
+  }
 });

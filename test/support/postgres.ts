@@ -122,8 +122,8 @@ export class TestPostgres {
 
 /** Starts a PostgreSQL; close it at the end. */
 export async function startPostgres(): Promise<TestPostgres> {
-  const folder = await mkdtemp(join(tmpdir(), 'postgres-'));
   const owner = unprivileged();
+  const folder = await mkdtemp(join(tmpdir(), 'postgres-'));
   if (owner.uid !== undefined && owner.gid !== undefined) await chown(folder, owner.uid, owner.gid);
   const postgres = new TestPostgres(await freePort(), folder, owner);
   try {
