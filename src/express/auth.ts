@@ -91,7 +91,7 @@ export function auth(options?: AuthOptions): AuthHandle {
       next(problem);
       return;
     }
-    if (contexts.size === 0) warnAboutSession(req, settings.isProduction, settings.logger);
+    if (contexts.size === 0) warnAboutSession(req, settings);
     if (!contexts.has(req.sessionStore)) connections.push(watchConnection(req.sessionStore));
     const context = contextFor(req.sessionStore);
     prepare(context, req, res);

@@ -1,7 +1,8 @@
 import type { Request } from 'express';
 import type { Store } from 'express-session';
 import { ConfigurationError, StoreUnavailableError } from '../core/errors.ts';
-import type { Logger } from '../core/ports.ts';
+import { isRedisClient } from '../storage/redis-commands.ts';
+import type { Settings } from './settings.ts';
 
 /** Whether a store said that it is disconnected: express-session then passes requests on without a session. */
 export function watchConnection(store: Store): () => boolean {
@@ -33,7 +34,7 @@ export function sessionProblem(req: Request, isStoreDown: () => boolean): Error 
 }
 
 /** Says once what works, and will not work as people expect. */
-export function warnAboutSession(req: Request, isProduction: boolean, logger: Logger): void {
+export function warnAboutSession(req: Request, { isProduction, redis, logger }: Settings): void {
   const { cookie } = req.session;
   if (isProduction && req.sessionStore.constructor.name === 'MemoryStore') {
     logger.warn(
@@ -57,11 +58,22 @@ export function warnAboutSession(req: Request, isProduction: boolean, logger: Lo
         'socket: { socketTimeout: 500, reconnectStrategy: (retries) => Math.min(50 * 2 ** retries, 1000) } }).',
     );
   }
+  if (redis === undefined && hidesRedis(req.sessionStore)) {
+    logger.warn(
+      'This version of connect-redis does not show its client, so refreshes are kept apart by a timed lock, which is slower. ' +
+        'Use connect-redis 9, or pass the client: tokenStore: redisTokenStore({ client }).',
+    );
+  }
   if (isExpress4(req)) {
     logger.warn(
       'Express 4 does not forward rejected async handlers, which ends the process. Wrap them: requiresAuth(handler), requiresToken(request, handler).',
     );
   }
+}
+
+/** Before version 9 it has a wrapper of its own around the client that it was given. */
+function hidesRedis(store: Store): boolean {
+  return store.constructor.name === 'RedisStore' && !isRedisClient((store as { client?: unknown }).client);
 }
 
 interface NodeRedisOptions {

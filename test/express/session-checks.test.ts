@@ -98,6 +98,12 @@ describe('what works and will not work as people expect is said once, at the fir
       { 'x-forwarded-proto': 'https' },
       /insecure.*app\.set\('trust proxy', 1\)/,
     ],
+    [
+      'a connect-redis that hides its client',
+      { store: olderRedisStore() },
+      {},
+      /does not show its client.*tokenStore: redisTokenStore/,
+    ],
     ['Express 4', { express: 4 }, {}, /Express 4 does not forward.*requiresAuth\(handler\)/],
   ])('%s', async (_name, options, headers, expected) => {
     await start(options);
@@ -133,6 +139,15 @@ describe('what works and will not work as people expect is said once, at the fir
     expect(warnings()).toHaveLength(4);
   });
 });
+
+/** As connect-redis 7 and 8 look from outside. */
+function olderRedisStore() {
+  class RedisStore extends MemoryStore {
+    readonly prefix = 'sess:';
+    readonly client = { get() {}, set() {}, expire() {}, del() {} };
+  }
+  return new RedisStore();
+}
 
 /** A store of another class. */
 function otherStore() {
