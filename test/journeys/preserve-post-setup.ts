@@ -2,10 +2,10 @@ import { expect } from '@jest/globals';
 import express5, { type Express, type Request, type RequestHandler } from 'express';
 import { requiresAuth, requiresToken } from 'express-oidc-tokens';
 import express4 from 'express4';
-import type { AppOptions } from '../support/app.ts';
-import type { Answer, NavigateInit, Page } from '../support/browser.ts';
-import type { ProviderOptions } from '../support/provider.ts';
-import { type Journey, start } from './challenge-setup.ts';
+import { type AppOptions, startApp } from '../support/app.ts';
+import { type Answer, Browser, type NavigateInit, type Page } from '../support/browser.ts';
+import { type ProviderOptions, startProvider, type TestProvider } from '../support/provider.ts';
+import { closing, type Journey } from './challenge-setup.ts';
 
 export const FORM_TYPE = 'application/x-www-form-urlencoded';
 
@@ -33,8 +33,9 @@ export interface StageOptions {
   store?: AppOptions['store'];
   session?: AppOptions['session'];
   provider?: ProviderOptions;
+  port?: number;
   before?: AppOptions['before'];
-  more?: (app: Express, record: RequestHandler) => void;
+  more?: (app: Express, record: RequestHandler, provider: TestProvider) => void;
 }
 
 export type Stage = Journey & { seen: Seen[]; form: string };
@@ -52,28 +53,32 @@ export async function stage(options: StageOptions = {}): Promise<Stage> {
     seen.push(seenOf(req));
     res.json(seen.at(-1));
   };
-  const journey = await start({
-    signedIn,
-    provider: options.provider ?? {},
-    app: {
+  const provider = closing(await startProvider(options.provider));
+  const { store, port, session } = options;
+  const app = closing(
+    await startApp({
+      provider,
       express,
-      ...(options.store ? { store: options.store } : {}),
-      ...(options.session ? { session: options.session } : {}),
+      ...(store ? { store } : {}),
+      ...(port ? { port } : {}),
+      ...(session ? { session } : {}),
       auth: { preservePost: true, ...options.auth },
-      before: (app) => {
-        if (parser === 'before') app.use(parse);
-        options.before?.(app);
+      before: (routes) => {
+        if (parser === 'before') routes.use(parse);
+        options.before?.(routes);
       },
-      routes: (app) => {
-        if (parser === 'after') app.use(parse);
-        app.all('/guarded', requiresAuth(), ...behind, record);
-        app.all('/tokened', requiresToken('a'), ...behind, record);
-        app.all('/handled', handled, ...behind, record);
-        options.more?.(app, record);
+      routes: (routes) => {
+        if (parser === 'after') routes.use(parse);
+        routes.all('/guarded', requiresAuth(), ...behind, record);
+        routes.all('/tokened', requiresToken('a'), ...behind, record);
+        routes.all('/handled', handled, ...behind, record);
+        options.more?.(routes, record, provider);
       },
-    },
-  });
-  return { ...journey, seen, form: `${journey.app.url}/form` };
+    }),
+  );
+  const browser = closing(new Browser());
+  if (signedIn) expect((await browser.login(app)).text).toBe('signed in as alice');
+  return { provider, app, browser, seen, form: `${app.url}/form` };
 }
 
 export function seenOf(req: Request): Seen {
