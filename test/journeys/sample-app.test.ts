@@ -1,22 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import type { Browser, Page } from 'playwright-core';
 import { createLocalProvider } from '../../sample-app/provider.ts';
 import { type ApiName, settingsFrom } from '../../sample-app/settings.ts';
 import { createWebApi } from '../../sample-app/web-api.ts';
 import { createWebApp, type WebApp } from '../../sample-app/web-app.ts';
+import { launchChromium, withChromium } from '../support/chromium.ts';
 import { restoreTime, travel } from '../support/time.ts';
-
-const executablePath = '/usr/bin/chromium';
-const args =
-  '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync';
-
-// Skipped by name where there is no Chromium; a CI without one fails instead.
-const withChromium = existsSync(executablePath) || process.env.CI === 'true' ? describe : describe.skip;
 
 withChromium('the sample app in Chromium', () => {
   const servers: Server[] = [];
@@ -51,7 +44,7 @@ withChromium('the sample app in Chromium', () => {
     servers.push(await listen(createWebApi({ issuer: provider, rules }), apiPort));
     webApp = createWebApp({ ...client, issuer: provider, baseUrl, access });
     servers.push(await listen(webApp.app, webPort));
-    browser = await chromium.launch({ executablePath, args: args.split(' ') });
+    browser = await launchChromium();
   }, 60_000);
 
   afterEach(restoreTime);
