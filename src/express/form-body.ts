@@ -2,7 +2,7 @@ import type { Request } from 'express';
 import { isRecord } from '../core/cache-codec.ts';
 
 /** How large a form may be. */
-export const MAX_FORM_BYTES = 64 * 1024;
+export const MAX_FORM_BYTES: number = 64 * 1024;
 
 /** The fields of an urlencoded body, read already by the app or not. Undefined when it is another kind, or too large. */
 export async function readForm(req: Request): Promise<URLSearchParams | undefined> {
