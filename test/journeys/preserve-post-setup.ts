@@ -81,7 +81,7 @@ export async function stage(options: StageOptions = {}): Promise<Stage> {
   return { provider, app, browser, seen, form: `${app.url}/form` };
 }
 
-export function seenOf(req: Request): Seen {
+function seenOf(req: Request): Seen {
   const { headers, method, originalUrl, url, query } = req;
   const { 'content-type': type, 'sec-fetch-site': site, origin, referer } = headers;
   const body: unknown = req.body;

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { countingStore } from '../support/stores.ts';
 import { travel } from '../support/time.ts';
+import { sendRaw } from './attacks-support.ts';
 import { LOGIN_AB } from './challenge-setup.ts';
 import { FORM_TYPE, kept, page, post, type StageOptions, stage } from './preserve-post-setup.ts';
 
@@ -145,6 +146,17 @@ describe('A24: once, for this browser, at this URL', () => {
     expect(await page(journey, journey.url)).toMatchObject({ status: 200 });
   });
 
+  test('what only the GET says is not the POST’s: its length, where it comes from', async () => {
+    const { browser, app, seen, ...journey } = await stage();
+    const headers = { accept: 'text/html' };
+    const sent = await browser.request(`${app.url}/guarded`, { method: 'POST', headers, body: { n: '1' } });
+    const stopAt = (url: URL) => url.searchParams.has('oidc_post');
+    const { held } = await browser.navigate(sent.headers.location ?? '', { stopAt });
+    const get = { 'content-length': '0', 'sec-fetch-site': 'cross-site', referer: journey.provider.issuer };
+    await page({ browser }, held?.url ?? '', 'GET', get);
+    expect(seen).toMatchObject([{ body: { n: '1' }, site: undefined, referer: undefined, type: FORM_TYPE }]);
+  });
+
   test('a form of the answered page is sent to the same address: the app does not see the id', async () => {
     const journey = await spent();
     await page(journey, journey.url);
@@ -227,9 +239,15 @@ describe('A24: not kept, and said so', () => {
   });
 
   test('action="?" is the URL without it', async () => {
-    const journey = await stage();
-    expect((await post(journey, '/guarded?', { n: '1' })).status).toBe(200);
-    expect(journey.seen).toMatchObject([{ method: 'POST', originalUrl: '/guarded', body: { n: '1' } }]);
+    const { app } = await stage();
+    const head = [
+      'POST /guarded? HTTP/1.1',
+      'Host: app.example',
+      'Accept: text/html',
+      `Content-Type: ${FORM_TYPE}`,
+    ];
+    const request = [...head, 'Content-Length: 3', 'Connection: close', '', 'n=1'];
+    expect((await sendRaw(app, request.join('\r\n'))).status).toBe(303);
   });
 });
 
