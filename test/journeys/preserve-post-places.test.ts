@@ -4,6 +4,7 @@ import { describe, expect, test } from '@jest/globals';
 import express5, { type Express, type RequestHandler } from 'express';
 import { auth, requiresAuth, requiresToken } from 'express-oidc-tokens';
 import express4 from 'express4';
+import { R1, R2 } from '../support/provider-settings.ts';
 import { freePort, redisAvailable, redisStoreFactory } from '../support/redis.ts';
 import { type StoreFactory, storeFactories } from '../support/stores.ts';
 import { travel } from '../support/time.ts';
@@ -156,6 +157,21 @@ describe('A24: the replay needs a challenge again', () => {
     expect(journey.seen).toEqual([]);
     expect(storeText(journey.app.store)).not.toMatch(/oidc\.tx\.post/);
   });
+});
+
+test('A24: a provider that takes a single resource is asked again, and the body arrives', async () => {
+  const resources = { one: { resource: R1, scopes: 'read' }, two: { resource: R2, scopes: 'read' } };
+  const journey = await stage({
+    auth: { resources },
+    more: (app, record) => app.all('/two', requiresToken('two'), record),
+  });
+  const { browser, app, provider } = journey;
+  const stopAt = (url: URL) => url.origin === provider.issuer;
+  const { held } = await post(journey, '/two', { n: '1' }, { stopAt });
+  const state = new URL(held!.url).searchParams.get('state');
+  const refused = new URLSearchParams({ error: 'invalid_target', state: `${state}`, iss: provider.issuer });
+  expect((await browser.navigate(`${app.url}/callback?${refused}`)).status).toBe(200);
+  expect(journey.seen).toMatchObject([{ ...ARRIVED, originalUrl: '/two' }]);
 });
 
 describe('A24: connections', () => {
