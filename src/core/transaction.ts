@@ -20,6 +20,8 @@ export interface Transaction {
   readonly browser: string;
   /** A path of the app. */
   readonly returnTo: string;
+  /** Names the POST to that path that is replayed there. */
+  readonly postId?: string | undefined;
   /** What the authorization request asked for. */
   readonly scopes: ScopeSet;
   readonly resources: readonly string[];

@@ -25,6 +25,7 @@ import { callbackRoute } from './routes/callback.ts';
 import { loginRoute } from './routes/login.ts';
 import { logoutRoute } from './routes/logout.ts';
 import { backchannelLogoutRoute, frontchannelLogoutRoute } from './routes/provider-logout.ts';
+import { replayOf } from './routes/replay.ts';
 import { dropHandle, getHandle } from './session.ts';
 import { sessionProblem, warnAboutSession, watchConnection } from './session-checks.ts';
 import { parseOptions, type Settings } from './settings.ts';
@@ -95,7 +96,7 @@ export function auth(options?: AuthOptions): AuthHandle {
     if (!contexts.has(req.sessionStore)) connections.push(watchConnection(req.sessionStore));
     const context = contextFor(req.sessionStore);
     prepare(context, req, res);
-    const route = routeOf(settings, req);
+    const route = routeOf(settings, req) ?? replayOf(settings, req);
     if (route === undefined) next();
     else route(context, req, res, next).catch(next);
   }

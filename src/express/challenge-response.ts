@@ -2,7 +2,7 @@ import type { Response } from 'express';
 
 /** How a request is told that only the user can help. */
 export interface Challenge {
-  readonly status: 302 | 401;
+  readonly status: 302 | 303 | 401;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
 }

@@ -5,6 +5,7 @@ import type { Challenge } from './challenge-response.ts';
 import { armChallenge, isArmed, sendChallenge } from './challenge-response.ts';
 import type { Context } from './context.ts';
 import { PAGE_HEADERS, renderPage } from './pages.ts';
+import { keepPost, newPostId, type Refusal, readPost } from './preserved-post.ts';
 import { requestKind } from './request-kind.ts';
 import { sealLoginRequest } from './sealed-request.ts';
 import { startLogin } from './start-login.ts';
@@ -54,10 +55,11 @@ async function prepareChallenge(
   const request = { scopes, resource, audience, claims, acrValues, maxAge };
   const here = safeReturnTo(publicPath(req.originalUrl, baseUrl), baseUrl);
   switch (requestKind(req.method, req.headers)) {
-    case 'navigation': {
-      const url = await startLogin(context, req, { kind: 'challenge', returnTo: here, request });
-      return { status: 302, headers: { Location: url.href, 'Cache-Control': 'no-store' }, body: '' };
-    }
+    case 'navigation':
+      return redirectChallenge(
+        302,
+        await startLogin(context, req, { kind: 'challenge', returnTo: here, request }),
+      );
     case 'frame':
       return pageChallenge(scopes, {
         title: 'Sign in to go on',
@@ -68,12 +70,20 @@ async function prepareChallenge(
           target: '_top',
         },
       });
-    case 'form':
+    case 'form': {
+      const post = context.settings.preservePost ? await readPost(context, req, here) : 'other';
+      if (typeof post !== 'string') {
+        const login = { kind: 'challenge', returnTo: here, postId: newPostId(), request } as const;
+        const url = await startLogin(context, req, login);
+        await keepPost(context, req, login, post);
+        return redirectChallenge(303, url);
+      }
       return pageChallenge(scopes, {
         title: 'Sign in to go on',
-        text: 'What you sent was not processed, because you need to sign in first. Sign in, then send it again.',
+        text: `What you sent was not processed, because you need to sign in first${WHY_NOT_KEPT[post]}. Sign in, then send it again.`,
         action: { href: loginUrl(context, request, referrer(req, baseUrl)), label: 'Sign in' },
       });
+    }
     case 'client': {
       const url = loginUrl(context, request, referrer(req, baseUrl));
       const body = JSON.stringify({ error: 'interaction_required', loginUrl: url, scopes });
@@ -84,6 +94,16 @@ async function prepareChallenge(
       };
     }
   }
+}
+
+const WHY_NOT_KEPT: Readonly<Record<Refusal, string>> = {
+  'too large': ', and it is too large to be kept until then',
+  kind: ', and it is of a kind that is not kept until then, such as a file',
+  other: '',
+};
+
+function redirectChallenge(status: 302 | 303, url: URL): Challenge {
+  return { status, headers: { Location: url.href, 'Cache-Control': 'no-store' }, body: '' };
 }
 
 function pageChallenge(

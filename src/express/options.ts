@@ -96,6 +96,8 @@ export interface AuthOptions {
   fetch?: (url: string, init: RequestInit) => Promise<Response>;
   /** Default: warnings and errors to the console. */
   logger?: Logger;
+  /** Keeps the form fields of a POST that needs a sign-in, and lets the app handle it after that. Default false. */
+  preservePost?: boolean;
   /** Lets the provider be plain `http:` on other than loopback addresses. */
   allowInsecureRequests?: boolean;
 }

@@ -73,6 +73,7 @@ export interface Settings {
   readonly afterLogin: AuthOptions['afterLogin'];
   readonly fetch: Fetch;
   readonly logger: Logger;
+  readonly preservePost: boolean;
   readonly allowInsecureRequests: boolean;
 }
 
@@ -109,6 +110,7 @@ const NAMES = [
   'afterLogin',
   'fetch',
   'logger',
+  'preservePost',
   'allowInsecureRequests',
 ] as const satisfies readonly (keyof AuthOptions)[];
 
@@ -185,6 +187,7 @@ export function parseOptions(options: AuthOptions = {}, env: NodeJS.ProcessEnv =
     afterLogin: functionOrUndefined(options.afterLogin, 'afterLogin'),
     fetch: functionOrUndefined(options.fetch, 'fetch') ?? ((url, init) => globalThis.fetch(url, init)),
     logger: options.logger === undefined ? consoleLogger : parseLogger(options.logger),
+    preservePost: enabled(options.preservePost, 'preservePost'),
     allowInsecureRequests,
   });
 }

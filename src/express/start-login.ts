@@ -28,6 +28,8 @@ export interface LoginStart {
   readonly kind: Transaction['kind'];
   /** A path of the app. */
   readonly returnTo: string;
+  /** Names the POST that is replayed there. */
+  readonly postId?: string | undefined;
   /** What a token request or a guard asks beyond the login itself. */
   readonly request?: Partial<
     Pick<NormalizedRequest, 'scopes' | 'resource' | 'audience' | 'claims' | 'acrValues' | 'maxAge'>
@@ -65,6 +67,7 @@ export async function startLogin(context: Context, req: Request, login: LoginSta
     verifier: secrets.verifier,
     browser: state.browser,
     returnTo: login.returnTo,
+    postId: login.postId,
     scopes: supportedScopes(asked.scopes, connection),
     resources: asked.resources,
     target: { resource: target.resource, audience: target.audience },

@@ -185,6 +185,7 @@ test('defaults: what an app that says nothing gets', () => {
     defaultLifetime: 300,
     maxTokens: 250,
     maxRetryAfterMs: 60_000,
+    preservePost: false,
     allowInsecureRequests: false,
   });
 });

@@ -91,6 +91,7 @@ describe('a value of the wrong kind: a TypeError that says what it must be', () 
       'allowUnencryptedTokens must be',
     ],
     [{ allowInsecureRequests: 'true' }, 'allowInsecureRequests must be true or false'],
+    [{ preservePost: 'true' }, 'preservePost must be true or false'],
     [{ callerTimeoutMs: '6000' }, 'callerTimeoutMs must be a positive number'],
     [{ callerTimeoutMs: 0 }, 'callerTimeoutMs must be a positive number'],
     [{ callerTimeoutMs: Number.POSITIVE_INFINITY }, 'callerTimeoutMs must be a positive number'],

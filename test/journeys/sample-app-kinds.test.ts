@@ -4,8 +4,9 @@ import { InteractionRequiredError, requiresAuth } from 'express-oidc-tokens';
 import type { Page } from 'playwright-core';
 import { callApi } from '../../sample-app/web-app/call-api.ts';
 import { Browser } from '../support/browser.ts';
+import { withChromium } from '../support/chromium.ts';
 import { restoreTime, travel } from '../support/time.ts';
-import { heading, Sample, TOKEN_SECONDS, textOf, withChromium } from './sample-app-setup.ts';
+import { heading, Sample, TOKEN_SECONDS, textOf } from './sample-app-setup.ts';
 
 jest.setTimeout(60_000); // a browser on a busy machine
 

@@ -1,23 +1,15 @@
 import '../support/quiet.ts';
 
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { describe, expect } from '@jest/globals';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import { expect } from '@jest/globals';
+import type { Browser, Page } from 'playwright-core';
 import { listen, type Stop, stopAll, stopListening } from '../../sample-app/listen.ts';
 import { startServers } from '../../sample-app/servers.ts';
 import { type Settings, settingsFrom } from '../../sample-app/settings.ts';
 import { createWebApp, type WebAppOptions } from '../../sample-app/web-app/app.ts';
-
-const executablePath = '/usr/bin/chromium';
-const args =
-  '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync';
-
-// Skipped by name where there is no Chromium; a CI without one fails instead.
-export const withChromium =
-  existsSync(executablePath) || process.env.CI === 'true' ? describe : describe.skip;
+import { launchChromium } from '../support/chromium.ts';
 
 export const TOKEN_SECONDS = 120;
 
@@ -40,7 +32,7 @@ export class Sample {
   static async start(addPages?: WebAppOptions['addPages']): Promise<Sample> {
     const started: Stop[] = [];
     try {
-      const browser = await chromium.launch({ executablePath, args: args.split(' ') });
+      const browser = await launchChromium();
       started.push(() => browser.close());
       const settings = settingsFrom(await freePorts());
       await startWebApp(settings, started, addPages ? { addPages } : {});

@@ -1,7 +1,8 @@
 import { afterAll, afterEach, beforeAll, expect, jest, test } from '@jest/globals';
 import type { Page } from 'playwright-core';
+import { withChromium } from '../support/chromium.ts';
 import { restoreTime, travel } from '../support/time.ts';
-import { asked, heading, Sample, textOf, withChromium } from './sample-app-setup.ts';
+import { asked, heading, Sample, textOf } from './sample-app-setup.ts';
 
 jest.setTimeout(60_000); // a browser on a busy machine
 

@@ -8,6 +8,7 @@ import { type Context, signedIn } from '../context.ts';
 import { endAccount } from '../end-account.ts';
 import { awaitOutcome, publishOutcome } from '../login-outcome.ts';
 import { redirect } from '../pages.ts';
+import { withPostId } from '../preserved-post.ts';
 import type { LoginOutcome } from '../redemptions.ts';
 import { respondError } from '../respond-error.ts';
 import {
@@ -142,9 +143,8 @@ async function complete(
 ): Promise<LoginOutcome> {
   const { byCode, settings } = context;
   if (isSingleTargetAnswer(response, transaction)) {
-    const { scopes, target } = transaction;
-    const request = { scopes, ...target };
-    const again = { kind: transaction.kind, returnTo: transaction.returnTo, request, singleResource: true };
+    const { kind, returnTo, postId, scopes, target } = transaction;
+    const again = { kind, returnTo, postId, request: { scopes, ...target }, singleResource: true };
     const url = await startLogin(context, req, again);
     return { sessionId: req.sessionID, returnTo: url.href };
   }
@@ -152,7 +152,11 @@ async function complete(
   const handle = await byCode.store(redeemed, transaction, signedIn(context, req), sessionLengthMs(req));
   const stateHash = hashState(state);
   await beginSession(context, req, { handle, transaction, claims: redeemed.claims, stateHash });
-  return { sessionId: req.sessionID, returnTo: transaction.returnTo };
+  const { returnTo, postId } = transaction;
+  return {
+    sessionId: req.sessionID,
+    returnTo: postId === undefined ? returnTo : withPostId(returnTo, postId),
+  };
 }
 
 /** RFC 8707 §2: the provider does not take several resources at once; it is asked again for the one that is needed. */
