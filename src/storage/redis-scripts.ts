@@ -106,19 +106,18 @@ return 1
  * ended goes, and then what ends first. ARGV: field, entry, time to live, the most.
  */
 export const INDEX_ADD: RedisScript = script(`${NOW}
-local key = KEYS[1]
-redis.call('HSET', key, ARGV[1], string.format('%.0f', now + tonumber(ARGV[3])) .. ' ' .. ARGV[2])
-if redis.call('HLEN', key) > tonumber(ARGV[4]) then
-  local all = redis.call('HGETALL', key)
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now + tonumber(ARGV[3])) .. ' ' .. ARGV[2])
+if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[4]) then
+  local all = redis.call('HGETALL', KEYS[1])
   local first, firstEnd
   for i = 1, #all, 2 do
     local ends = tonumber(string.match(all[i + 1], '^%d+'))
-    if ends <= now then redis.call('HDEL', key, all[i])
+    if ends <= now then redis.call('HDEL', KEYS[1], all[i])
     elseif not firstEnd or ends < firstEnd then first, firstEnd = all[i], ends end
   end
-  if redis.call('HLEN', key) > tonumber(ARGV[4]) then redis.call('HDEL', key, first) end
+  if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[4]) then redis.call('HDEL', KEYS[1], first) end
 end
-if redis.call('PTTL', key) < tonumber(ARGV[3]) then redis.call('PEXPIRE', key, ARGV[3]) end
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
 return 1
 `);
 
