@@ -27,7 +27,10 @@ export interface Transaction {
   readonly resources: readonly string[];
   /** What the code is redeemed for. */
   readonly target: Target;
-  /** The sign-in that comes back must be this recent, in seconds (OpenID Connect Core §3.1.3.7). */
+  /** Of the authorization request, as JSON text. */
+  readonly claims?: string | undefined;
+  /** What the sign-in that comes back should be (RFC 9470): one of these classes, and this recent, in seconds. */
+  readonly acrValues?: string | undefined;
   readonly maxAge?: number | undefined;
   /** Equal for challenges that ask the same for the same URL. */
   readonly loopKey?: string | undefined;
@@ -73,6 +76,8 @@ export interface LoopCount {
   readonly key: string;
   readonly count: number;
   readonly at: number;
+  /** The sign-in was not what it was asked to be. */
+  readonly isUndelivered?: boolean;
 }
 
 /** A challenge this long after its login is a new one: what it asked for was of use meanwhile. */
@@ -80,10 +85,21 @@ const LOOP_WINDOW_SECONDS = 30;
 export const MAX_LOOP_COUNT = 3;
 const MAX_LOOP_KEYS = 10;
 
-export function countLoop(counts: readonly LoopCount[], key: string, now: number): LoopCount[] {
+export function countLoop(
+  counts: readonly LoopCount[],
+  key: string,
+  now: number,
+  isUndelivered = false,
+): LoopCount[] {
   const earlier = counts.find((entry) => entry.key === key && now - entry.at <= LOOP_WINDOW_SECONDS);
   const others = counts.filter((entry) => entry.key !== key && now - entry.at <= LOOP_WINDOW_SECONDS);
-  return [...others, { key, count: (earlier?.count ?? 0) + 1, at: now }].slice(-MAX_LOOP_KEYS);
+  const entry = {
+    key,
+    count: (earlier?.count ?? 0) + 1,
+    at: now,
+    ...(isUndelivered ? { isUndelivered } : {}),
+  };
+  return [...others, entry].slice(-MAX_LOOP_KEYS);
 }
 
 export function isLoop(counts: readonly LoopCount[], key: string, now: number, most: number): boolean {

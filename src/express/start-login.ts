@@ -71,8 +71,9 @@ export async function startLogin(context: Context, req: Request, login: LoginSta
     scopes: supportedScopes(asked.scopes, connection),
     resources: asked.resources,
     target: { resource: target.resource, audience: target.audience },
-    // A challenge comes back to the guard or the request that asked for it, which sees by itself whether it got it.
-    maxAge: login.kind === 'login' ? login.request?.maxAge : undefined,
+    claims: login.request?.claims,
+    acrValues: login.request?.acrValues,
+    maxAge: login.request?.maxAge,
     loopKey,
     createdAt: clock.now(),
   };
@@ -84,9 +85,9 @@ export async function startLogin(context: Context, req: Request, login: LoginSta
     resources: transaction.resources,
     responseMode: settings.responseMode,
     audience: transaction.target.audience,
-    claims: login.request?.claims,
-    acrValues: login.request?.acrValues,
-    maxAge: login.request?.maxAge,
+    claims: transaction.claims,
+    acrValues: transaction.acrValues,
+    maxAge: transaction.maxAge,
     loginHint: login.loginHint ?? asked.loginHint,
     prompt: login.prompt,
     params: settings.authorizationParams,
@@ -136,8 +137,9 @@ function loopKeyOf({ request = {}, returnTo }: LoginStart): string {
 }
 
 /**
- * The same challenge again right after its login: a level that did not come the first time will not come the third;
- * one that came and has grown old meanwhile will come again.
+ * The same challenge again right after its login. A level that did not come the first time will not come the third, and
+ * one that is there and does not help will not help the third; one that came and is gone again, grown old or replaced
+ * by another, will come again.
  */
 function stopLoop(
   context: Context,
@@ -145,29 +147,19 @@ function stopLoop(
   login: LoginStart,
   { loops, loopKey }: { loops: readonly LoopCount[]; loopKey: string },
 ): void {
-  const now = context.clock.now();
-  const isStepUp = login.request?.acrValues !== undefined || login.request?.maxAge !== undefined;
-  const lastAt = loops.find(({ key }) => key === loopKey)?.at;
-  const isUndelivered =
-    isStepUp && !(lastAt !== undefined && hasGrownOld(context, req, login, { from: lastAt, to: now }));
-  if (!isLoop(loops, loopKey, now, isUndelivered ? 1 : MAX_LOOP_COUNT)) return;
-  if (!isUndelivered) throw loopError(login);
+  const { clock, settings } = context;
+  const now = clock.now();
+  const { request = {} } = login;
+  const isStepUp = request.acrValues !== undefined || request.maxAge !== undefined;
+  const claims = signedIn(context, req)?.handle.claims;
+  const isThere = claims !== undefined && satisfiesStepUp(claims, request, now, settings.clockTolerance);
+  const wasUndelivered = loops.some(({ key, isUndelivered }) => key === loopKey && isUndelivered === true);
+  const isPointless = isStepUp && (wasUndelivered || isThere);
+  if (!isLoop(loops, loopKey, now, isPointless ? 1 : MAX_LOOP_COUNT)) return;
+  if (!isPointless) throw loopError(login);
   throw new ClaimMismatchError(
     'The provider did not deliver the sign-in that this route asks for (acr, max_age). Check what it supports and what this client may ask.',
   );
-}
-
-function hasGrownOld(
-  context: Context,
-  req: Request,
-  { request = {} }: LoginStart,
-  { from, to }: { from: number; to: number },
-): boolean {
-  const claims = signedIn(context, req)?.handle.claims;
-  if (claims === undefined) return false;
-  const isEnoughAt = (time: number) =>
-    satisfiesStepUp(claims, request, time, context.settings.clockTolerance);
-  return isEnoughAt(from) && !isEnoughAt(to);
 }
 
 function loopError({ request }: LoginStart): LoginError {

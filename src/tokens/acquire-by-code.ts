@@ -72,7 +72,8 @@ export class CodeAcquisition {
       ...transaction.target,
       nonce: transaction.nonce,
       verifier: transaction.verifier,
-      maxAge: transaction.maxAge,
+      // A challenge leads back to the guard or the request that made it, which sees by itself whether it got it.
+      maxAge: transaction.kind === 'login' ? transaction.maxAge : undefined,
     };
     for (let tries = 1; ; tries += 1) {
       const result = await redeemCode(context, redemption);

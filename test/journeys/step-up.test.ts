@@ -3,6 +3,7 @@ import type { Express, RequestHandler } from 'express';
 import { requiresAuth, type TokenRequest } from 'express-oidc-tokens';
 import type { Page, PendingRequest } from '../support/browser.ts';
 import { expectNoSecrets } from '../support/leaks.ts';
+import { R1, R2 } from '../support/provider.ts';
 import { travel } from '../support/time.ts';
 import { asked, fetchJson, type Journey, leave, start } from './challenge-setup.ts';
 import { startCaller } from './fetch-with-token-setup.ts';
@@ -142,6 +143,44 @@ test('a step-up that was delivered and grew old soon is asked for again', async 
     travel(10);
     expect(await browser.navigate(`${app.url}/now`)).toMatchObject({ status: 200, url: `${app.url}/now` });
   }
+});
+
+test('two levels in turn, each in the place of the other: asked for again, and delivered again', async () => {
+  const journey = await start({
+    app: {
+      routes: (app) => {
+        for (const acr of ['phr', 'mfa']) app.get(`/${acr}`, requiresAuth({ acr }), answer);
+      },
+    },
+  });
+  const { app, browser } = journey;
+  for (const acr of ['phr', 'mfa', 'phr', 'mfa']) {
+    const page = await browser.navigate(`${app.url}/${acr}`);
+    expect(page).toMatchObject({ status: 200, url: `${app.url}/${acr}` });
+    expect(JSON.parse(page.text)).toEqual({ acr });
+  }
+});
+
+test('a provider that takes a single resource is asked again for all of it: claims, classes, age', async () => {
+  const resources = { one: { resource: R1, scopes: 'read' }, two: { resource: R2, scopes: 'read' } };
+  const request = { resource: R2, scopes: 'read', acrValues: 'mfa', maxAge: 60, claims: '{"userinfo":{}}' };
+  const journey = await start({ app: { routes, auth: { resources } } });
+  const { app, browser, provider } = journey;
+  const first = await leave(journey, tokenPage(journey, request));
+  expect(asked(first).getAll('resource')).toHaveLength(2);
+  const refused = new URLSearchParams({
+    error: 'invalid_target',
+    state: String(asked(first).get('state')),
+    iss: provider.issuer,
+  });
+  const second = await leave(journey, `${app.url}/callback?${refused}`);
+  const sent = asked(second);
+  expect(sent.getAll('resource')).toEqual([R2]);
+  for (const name of ['claims', 'acr_values', 'max_age']) expect(sent.get(name)).toBe(asked(first).get(name));
+  expect(await browser.navigate(second.held)).toMatchObject({
+    status: 200,
+    url: tokenPage(journey, request),
+  });
 });
 
 const tokenPage = ({ app }: Journey, request: TokenRequest) =>

@@ -1,5 +1,5 @@
 import type { NextFunction, Request, Response } from 'express';
-import { accountOf, type IdTokenClaims } from '../../core/claims.ts';
+import { accountOf, type IdTokenClaims, satisfiesStepUp } from '../../core/claims.ts';
 import { LoginError } from '../../core/errors.ts';
 import { homePath } from '../../core/return-to.ts';
 import type { SessionHandle } from '../../core/session-handle.ts';
@@ -143,8 +143,9 @@ async function complete(
 ): Promise<LoginOutcome> {
   const { byCode, settings } = context;
   if (isSingleTargetAnswer(response, transaction)) {
-    const { kind, returnTo, postId, scopes, target } = transaction;
-    const again = { kind, returnTo, postId, request: { scopes, ...target }, singleResource: true };
+    const { kind, returnTo, postId, scopes, target, claims, acrValues, maxAge } = transaction;
+    const request = { scopes, ...target, claims, acrValues, maxAge };
+    const again = { kind, returnTo, postId, request, singleResource: true };
     const url = await startLogin(context, req, again);
     return { sessionId: req.sessionID, returnTo: url.href };
   }
@@ -194,10 +195,11 @@ async function beginSession(
   if (earlier !== undefined && !isOther && originalMaxAge !== null)
     req.session.cookie.maxAge = originalMaxAge;
   setHandle(req, handle);
+  const isUndelivered = !satisfiesStepUp(claims, transaction, clock.now(), settings.clockTolerance);
   const loops =
     transaction.loopKey === undefined
       ? state.loops
-      : countLoop(state.loops, transaction.loopKey, clock.now());
+      : countLoop(state.loops, transaction.loopKey, clock.now(), isUndelivered);
   const states = state.states.filter((other) => other !== stateHash);
   setLoginState(req, { browser: transaction.browser, states, loops });
   try {
