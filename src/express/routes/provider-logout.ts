@@ -30,7 +30,8 @@ export async function backchannelLogoutRoute(
 
 /**
  * `GET` in a frame of the provider's logout page (OpenID Connect Front-Channel Logout 1.0 §2). Browsers leave the
- * app's cookie out there, so it is `sid` that says which session, and without it this route ends none.
+ * app's cookie out there, so it is `sid` that says which session, and without it this route ends none. Nobody but the
+ * provider and the user knows it. Entra ID sends it without `iss` (https://github.com/MicrosoftDocs/entra-docs/issues/333).
  */
 export async function frontchannelLogoutRoute(
   context: Context,
@@ -41,9 +42,9 @@ export async function frontchannelLogoutRoute(
   await answer(context, res, next, async (registry) => {
     const { iss, sid } = req.query;
     const { server } = await context.provider.connect();
-    if (iss !== server.issuer || typeof sid !== 'string' || sid === '') {
+    if ((iss ?? server.issuer) !== server.issuer || typeof sid !== 'string' || sid === '') {
       throw new LogoutTokenError(
-        "A front-channel logout needs the provider's iss and sid: set frontchannel_logout_session_required at the provider.",
+        "A front-channel logout needs the provider's sid: set frontchannel_logout_session_required at the provider.",
       );
     }
     await endSessions(context, registry, { kind: 'sid', value: sid });
