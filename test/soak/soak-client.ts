@@ -9,6 +9,8 @@ export interface Ledger {
   /** What a fault's reader wants to know of this user's refreshes. */
   history(user: string): string;
   loggedIn(user: string): void;
+  /** Of the provider, for all of this user's sessions. */
+  logoutToken(user: string): Promise<string>;
 }
 
 export interface Outcome extends Pick<Answer, 'status' | 'text'> {
@@ -58,6 +60,15 @@ export class SoakClient {
     const hops = page?.hops.map(({ status, url }) => `${status} ${new URL(url).pathname}`).join(', ');
     this.#note(`${path} ${page?.status} ${page?.status === 200 ? '' : page?.text} (${hops})`);
     return page?.status === CUT_OFF ? undefined : page;
+  }
+
+  /** What another server posts to the app; nothing where that was cut off. */
+  async tell(path: string, form: Record<string, string>): Promise<number | undefined> {
+    const body = new URLSearchParams(form);
+    const answer = await fetch(`${this.#app}${path}`, { method: 'POST', body }).catch(() => undefined);
+    await answer?.arrayBuffer().catch(() => undefined);
+    this.#note(`${path} ${answer?.status}`);
+    return answer?.status === CUT_OFF ? undefined : answer?.status;
   }
 
   /** An answer about this user, and nobody else. */

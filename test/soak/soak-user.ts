@@ -13,7 +13,8 @@ const OPERATIONS = [
   ['mark', 0.8],
   ['challenge', 0.86],
   ['step-up', 0.91],
-  ['logout', 0.96],
+  ['logout', 0.94],
+  ['provider logout', 0.96],
   ['regenerate', 1],
 ] as const;
 
@@ -68,6 +69,8 @@ export class SoakUser {
         return this.#goTo(`/token?resource=${R1}&scopes=a&acrValues=${pick(['mfa', 'phr'], which)}`);
       case 'logout':
         return this.#logout(which, many);
+      case 'provider logout':
+        return this.#providerLogout(which, many);
       case 'regenerate':
         return this.#regenerate();
     }
@@ -119,15 +122,29 @@ export class SoakUser {
     this.#client.check(path, outcome);
   }
 
+  #logout(which: number, many: number): Promise<void> {
+    return this.#end(which, many, async () => (await this.#client.visit('/logout', 'POST'))?.status);
+  }
+
+  /** The provider tells the app, any of its processes. */
+  #providerLogout(which: number, many: number): Promise<void> {
+    return this.#end(which, many, async () => {
+      const token = await this.#ledger.logoutToken(this.#name);
+      const status = await this.#client.tell('/backchannel-logout', { logout_token: token });
+      if (status === 400) this.#client.fault('a logout token was refused');
+      return status;
+    });
+  }
+
   /** While other requests of the same session are on their way; whatever these do, it stays ended. */
-  async #logout(which: number, many: number): Promise<void> {
+  async #end(which: number, many: number, logout: () => Promise<number | undefined>): Promise<void> {
     const paths = ['/mark/late', `/silent?resource=${R1}&scopes=${pick(SILENT_SCOPES, which)}`];
     const others = paths.map((path) => this.#client.get(path));
     await delay(many * 60);
-    const page = await this.#client.visit('/logout', 'POST');
+    const ended = await logout();
     await Promise.all(others);
-    this.#state = page?.status === 200 ? 'out' : 'unknown';
-    if (this.#state === 'unknown') return this.#client.count(page ? `logout ${page.status}` : 'cut off');
+    this.#state = ended === 200 ? 'out' : 'unknown';
+    if (this.#state === 'unknown') return this.#client.count(ended ? `logout ${ended}` : 'cut off');
     const { status, json } = await this.#client.get('/');
     if (status === 200 && json.subject !== null)
       this.#client.fault(`signed in as ${json.subject} after the logout`);

@@ -71,6 +71,7 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
       scopes: 'openid offline_access a b c',
       resources: { api: { resource: R1, scopes: 'a b c' } },
       encryptionKeys: keys,
+      routes: { backchannelLogout: '/backchannel-logout' },
     },
   }));
   balancer.on(
@@ -84,6 +85,7 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
     isExcused: (user) => asked.wasLostToKill(user, processes.killedAt),
     history: (user) => asked.history(user, processes.killedAt),
     loggedIn: (user) => asked.loggedIn(user),
+    logoutToken: (user) => provider.signLogoutToken({ sub: user }),
   };
   const users = Array.from(
     { length: options.users },
