@@ -84,7 +84,7 @@ function refuseAuthorization(
   demands: BearerDemands,
   now: number,
 ): BearerRefusal | undefined {
-  if (!includesAll(scopesOf(claims), demands.scopes))
+  if (demands.scopes.length > 0 && !includesAll(scopesOf(claims), demands.scopes))
     return { status: 403, error: 'insufficient_scope', description: 'It lacks a scope' };
   const lacks = Object.entries(demands.claims).some(
     ([name, value]) => !Object.hasOwn(claims, name) || claims[name] !== value,

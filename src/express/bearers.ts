@@ -5,8 +5,6 @@ import { BearerValidation } from '../tokens/validate-bearer.ts';
 import type { Settings } from './settings.ts';
 
 const MAX_VERIFIED = 10_000;
-/** Of the tokens: a thousand of the longest, ten thousand of the usual. */
-const MAX_VERIFIED_LENGTH = 16 * 1024 * 1024;
 const MAX_PROOFS = 100_000;
 const MAX_ISSUERS = 20;
 
@@ -36,7 +34,7 @@ export class Bearers {
 
   #validation(provider: Provider, introspects: boolean): BearerValidation {
     const caches = {
-      verified: boundedCache<never>(MAX_VERIFIED, MAX_VERIFIED_LENGTH),
+      verified: boundedCache<never>(MAX_VERIFIED),
       proofs: boundedCache<{ until: number }>(MAX_PROOFS),
     };
     const { callerTimeoutMs } = this.#settings;

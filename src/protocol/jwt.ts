@@ -94,7 +94,7 @@ export class KeySet {
         `It is signed with ${JSON.stringify(alg.slice(0, 20))}, not with ${algorithms.join(' or ')}`,
       );
     }
-    await this.#refreshStaleKeys();
+    if (this.#isStale()) await this.#refreshKeys();
     const payload = await this.#verifyWithCached(jwt, alg, kid);
     if (payload !== undefined) return payload;
     if (this.#sources.now() < this.#cooldownUntil)
@@ -106,9 +106,12 @@ export class KeySet {
     throw new InvalidJwtError('No key of the provider verifies its signature');
   }
 
+  #isStale(): boolean {
+    return this.#keys === undefined || this.#sources.now() - this.#fetchedAt >= MAX_AGE_SECONDS;
+  }
+
   /** Keys that were good stay good while the provider is down. */
-  async #refreshStaleKeys(): Promise<void> {
-    if (this.#keys !== undefined && this.#sources.now() - this.#fetchedAt < MAX_AGE_SECONDS) return;
+  async #refreshKeys(): Promise<void> {
     try {
       await this.#fetchKeys();
     } catch (error) {
@@ -214,7 +217,8 @@ function keyTypeOf(alg: string): string {
 
 async function verifiedPayload(jwt: string, jwk: JWK, alg: string): Promise<Uint8Array | undefined> {
   try {
-    return (await compactVerify(jwt, await imported(jwk, alg), { algorithms: [alg] })).payload;
+    const key = importedKeys.get(jwk)?.get(alg) ?? (await importKey(jwk, alg));
+    return (await compactVerify(jwt, key, { algorithms: [alg] })).payload;
   } catch {
     // A key that cannot be read and a signature that does not match say the same: not by this key.
     return undefined;
@@ -226,10 +230,9 @@ type ImportedKey = Awaited<ReturnType<typeof importJWK>>;
 const importedKeys = new WeakMap<JWK, Map<string, ImportedKey>>();
 
 /** Importing a key costs as much as verifying a signature. A key goes with the set that it came in. */
-async function imported(jwk: JWK, alg: string): Promise<ImportedKey> {
+async function importKey(jwk: JWK, alg: string): Promise<ImportedKey> {
+  const key = await importJWK(jwk, alg);
   const byAlgorithm = importedKeys.get(jwk) ?? new Map<string, ImportedKey>();
-  importedKeys.set(jwk, byAlgorithm);
-  const key = byAlgorithm.get(alg) ?? (await importJWK(jwk, alg));
-  byAlgorithm.set(alg, key);
+  importedKeys.set(jwk, byAlgorithm.set(alg, key));
   return key;
 }

@@ -53,6 +53,8 @@ export type BearerResult =
 const VERIFIED_SECONDS = 60;
 const INTROSPECTED_SECONDS = 10;
 const PROOF_SECONDS = 60;
+/** Ten thousand of them fit into 40 MB. Longer ones are verified each time. */
+const MAX_REMEMBERED_LENGTH = 4096;
 
 /** Validates access tokens that an API is called with (RFC 9068 §4, RFC 7662, RFC 9449 §7). */
 export class BearerValidation {
@@ -95,7 +97,8 @@ export class BearerValidation {
         ? await this.#introspect(connection, token)
         : await verifyAccessToken(connection, token, header);
     const seconds = header === undefined ? INTROSPECTED_SECONDS : VERIFIED_SECONDS;
-    verified.set(token, { claims: deepFreeze(claims), until: clock.now() + seconds, generation });
+    if (token.length <= MAX_REMEMBERED_LENGTH)
+      verified.set(token, { claims: deepFreeze(claims), until: clock.now() + seconds, generation });
     return claims;
   }
 
