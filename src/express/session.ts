@@ -71,8 +71,15 @@ export function sessionLengthMs(req: Request): number {
   return sessionLengthOf(req.session, req.sessionStore);
 }
 
-/** The cookie's length, else what the store keeps records for, else a day. */
+/** Longer than any browser keeps a cookie, and twice that is still a date. */
+const MAX_LENGTH_MS = 36_500 * DAY_MS;
+
+/** The cookie's length, else what the store keeps records for, else a day; in whole milliseconds, as Redis takes them. */
 export function sessionLengthOf(session: unknown, store: Store): number {
+  return Math.min(Math.ceil(givenLengthOf(session, store)), MAX_LENGTH_MS);
+}
+
+function givenLengthOf(session: unknown, store: Store): number {
   const { cookie } = session as { cookie?: { originalMaxAge?: unknown } };
   const stored = (store as { ttl?: unknown }).ttl;
   // Where connect-redis has a function it counts more than the cookie.

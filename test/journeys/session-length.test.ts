@@ -1,5 +1,16 @@
-import { afterEach, expect, test } from '@jest/globals';
-import { closeAll, openApp, openBrowser, openProvider, records, sessionId } from './session-support.ts';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { allFactories } from '../support/store-factories.ts';
+import {
+  closeAll,
+  closing,
+  expectAlive,
+  openApp,
+  openBrowser,
+  openProvider,
+  records,
+  sessionId,
+  signedIn,
+} from './session-support.ts';
 
 afterEach(closeAll);
 
@@ -24,4 +35,19 @@ test('B33: a session that the app made longer stays so when the same user signs 
   expect(after).not.toBe(before);
   const record = records(app.store).get(after ?? '') as { cookie: { originalMaxAge: number } };
   expect(record.cookie.originalMaxAge).toBeGreaterThan(MONTH_MS - 60_000);
+});
+
+describe.each(allFactories)('a session over $name', ({ open }) => {
+  test('a length whose double is no date any more: signed in, and alive', async () => {
+    const maxAge = 5e15;
+    const { store, tokenStore } = closing(await open());
+    const provider = await openProvider({ accessTokenTtl: 600 });
+    const app = await openApp(provider, {
+      store,
+      session: { cookie: { maxAge } },
+      auth: { encryptionKeys: [{ kid: 'k', key: Buffer.alloc(32, 7) }], ...(tokenStore && { tokenStore }) },
+    });
+    const browser = await signedIn(app);
+    await expectAlive(browser, app, 600);
+  });
 });
