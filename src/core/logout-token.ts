@@ -2,14 +2,17 @@ import { isRecord } from './cache-codec.ts';
 
 const EVENT = 'http://schemas.openid.net/event/backchannel-logout';
 
-/** Whose sessions end: one session at the provider, or all of an account. */
+/** What sessions are found by: a session at the provider, or an account. */
 export type LogoutSubject =
   | { readonly kind: 'sid'; readonly value: string }
   | { readonly kind: 'sub'; readonly value: string };
 
 /** What a logout token says. */
 export interface LogoutDemand {
-  readonly subject: LogoutSubject;
+  /** One session at the provider. */
+  readonly sid: string | undefined;
+  /** All of an account; beside `sid`, those that the provider never gave one. */
+  readonly sub: string | undefined;
   /** The token's id: it is good once. */
   readonly jti: string;
   /** Epoch seconds. */
@@ -45,9 +48,9 @@ export function readLogoutClaims(
   if (!isRecord(events) || !isRecord(events[EVENT])) return 'it does not name the logout event';
   if (Object.hasOwn(claims, 'nonce')) return 'it has a nonce, as ID tokens do';
   if (typeof jti !== 'string' || jti === '') return 'it has no id';
-  if (isName(sid)) return { subject: { kind: 'sid', value: sid }, jti, expiresAt };
-  if (isName(sub)) return { subject: { kind: 'sub', value: sub }, jti, expiresAt };
-  return 'it names neither a session nor an account';
+  const names = { sid: isName(sid) ? sid : undefined, sub: isName(sub) ? sub : undefined };
+  if (names.sid === undefined && names.sub === undefined) return 'it names neither a session nor an account';
+  return { ...names, jti, expiresAt };
 }
 
 function isName(value: unknown): value is string {

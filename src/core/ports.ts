@@ -141,7 +141,7 @@ export interface SessionIndex {
   /** Adds an entry, or puts it in the place of the one with this id. */
   add(name: string, id: string, entry: string, ttlMs: number): Promise<void>;
   list(name: string): Promise<string[]>;
-  remove(name: string): Promise<void>;
+  remove(name: string, ids: readonly string[]): Promise<void>;
 }
 
 /** Sealed values that the processes of an app share. */

@@ -4,7 +4,7 @@ import type { Clock } from '../core/ports.ts';
 import { publicPath } from '../core/return-to.ts';
 import { expiryOf } from '../protocol/access-token.ts';
 import { makeContext, makeShared } from './composition.ts';
-import type { Context } from './context.ts';
+import { type Context, signedIn } from './context.ts';
 import { forSession, noStore, type SessionTokens } from './for-session.ts';
 import type { AuthOptions } from './options.ts';
 import { rememberContext, rememberShared } from './request-context.ts';
@@ -121,6 +121,8 @@ function prepare(context: Context, req: Request, res: Response): void {
   if (handle !== undefined && guard.hasEnded(handle.ref)) dropHandle(req);
   // A new session's id comes from here; one that came with the request names a session that was loaded.
   if (handle !== undefined && req.headers.cookie?.includes(req.sessionID)) guard.cameFromStore(req.session);
+  const session = context.registry && signedIn(context, req);
+  if (session !== undefined) void context.registry?.keep(session);
   rememberContext(req, context);
   req.oidc = new RequestOidc(context, req);
   res.oidc = new ResponseOidc(context, req, res);

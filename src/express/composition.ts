@@ -24,6 +24,7 @@ import { HANDLE_FIELD } from './session.ts';
 import type { Settings } from './settings.ts';
 
 const MAX_GRANTED = 10_000;
+const MAX_REGISTERED = 100_000;
 const MAX_CACHE_BYTES = 512 * 1024;
 
 /** What one `auth()` shares between its requests. */
@@ -105,11 +106,17 @@ export function makeContext(shared: Shared, store: Store): Context {
   const registry =
     backchannelLogout === false && frontchannelLogout === false
       ? undefined
-      : new SessionRegistry({ index: binding.index, cipher, client });
+      : new SessionRegistry({
+          index: binding.index,
+          cipher,
+          clock,
+          logger,
+          registered: boundedCache(MAX_REGISTERED),
+          client,
+        });
   const parts = {
     provider,
     records,
-    registry,
     gate,
     clock,
     logger,
@@ -126,7 +133,6 @@ export function makeContext(shared: Shared, store: Store): Context {
     silent: new SilentAcquisition({
       refresher,
       records,
-      registry,
       memory,
       clock,
       logger,

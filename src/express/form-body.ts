@@ -7,13 +7,15 @@ export const MAX_FORM_BYTES: number = 64 * 1024;
 /** The fields of an urlencoded body, read already by the app or not. Undefined when it is another kind, or too large. */
 export async function readForm(req: Request): Promise<URLSearchParams | undefined> {
   const parsed: unknown = req.body;
-  if (isRecord(parsed) && Object.keys(parsed).length > 0) {
+  if (isRecord(parsed) && !Buffer.isBuffer(parsed) && Object.keys(parsed).length > 0) {
     const fields = Object.entries(parsed).flatMap(([name, value]) =>
       typeof value === 'string' ? [[name, value]] : [],
     );
     return new URLSearchParams(fields as [string, string][]);
   }
-  if (!req.is('application/x-www-form-urlencoded') || req.readableEnded) return undefined;
+  if (!req.is('application/x-www-form-urlencoded')) return undefined;
+  if (typeof parsed === 'string' || Buffer.isBuffer(parsed)) return new URLSearchParams(String(parsed));
+  if (req.readableEnded) return undefined;
   const bytes = await readBytes(req);
   return bytes && new URLSearchParams(bytes.toString('utf8'));
 }
@@ -24,14 +26,19 @@ export async function readForm(req: Request): Promise<URLSearchParams | undefine
  */
 export function readBytes(req: Request): Promise<Buffer | undefined> {
   return new Promise((resolve, reject) => {
+    // Whoever went away before says nothing any more.
+    if (req.destroyed) return reject(new Error('The request was aborted'));
     const chunks: Buffer[] = [];
     let bytes = 0;
-    req.on('data', (chunk: Buffer) => {
+    req.on('data', (data: Buffer | string) => {
+      // Text, where somebody in front has set an encoding.
+      const chunk = Buffer.from(data as string);
       bytes += chunk.length;
       if (bytes <= MAX_FORM_BYTES) chunks.push(chunk);
       else resolve(undefined);
     });
     req.on('end', () => resolve(Buffer.concat(chunks)));
     req.on('error', reject);
+    req.on('close', () => reject(new Error('The request was aborted')));
   });
 }

@@ -154,7 +154,7 @@ function stopLoop(
   const claims = signedIn(context, req)?.handle.claims;
   const isThere = claims !== undefined && satisfiesStepUp(claims, request, now, settings.clockTolerance);
   const wasUndelivered = loops.some(({ key, isUndelivered }) => key === loopKey && isUndelivered === true);
-  const isPointless = isStepUp && (wasUndelivered || isThere);
+  const isPointless = isStepUp && (wasUndelivered || (isThere && request.claims === undefined));
   if (!isLoop(loops, loopKey, now, isPointless ? 1 : MAX_LOOP_COUNT)) return;
   if (!isPointless) throw loopError(login);
   throw new ClaimMismatchError(

@@ -3,12 +3,7 @@ import type { SessionIndex } from '../core/ports.ts';
 import type { RedisCommands } from './redis-commands.ts';
 import { INDEX_ADD, INDEX_LIST } from './redis-scripts.ts';
 import { Serial } from './serial.ts';
-import {
-  RECORD_PREFIX,
-  type RecordFields,
-  remainingMs,
-  type SessionStoreCalls,
-} from './session-store-calls.ts';
+import { RECORD_PREFIX, type RecordFields, type SessionStoreCalls } from './session-store-calls.ts';
 import { type TimedLock, UNSHARED } from './timed-lock.ts';
 
 /** Of one name: nobody has more sessions than this open, and a record has to end somewhere. */
@@ -32,8 +27,8 @@ export function redisIndex(redis: RedisCommands, prefix: string): SessionIndex {
     async list(name) {
       return (await redis.run(INDEX_LIST, keyOf(name), [], 'read')) as string[];
     },
-    async remove(name) {
-      await redis.write(keyOf(name), 'DEL');
+    async remove(name, ids) {
+      await redis.write(keyOf(name), 'HDEL', ...ids.map(hash));
     },
   };
 }
@@ -53,18 +48,10 @@ export class StoreSessionIndex implements SessionIndex {
   }
 
   add(name: string, id: string, entry: string, ttlMs: number): Promise<void> {
-    const recordId = idOf(name);
-    return this.#writes.run(recordId, async () => {
-      const held = this.#lock === undefined ? UNSHARED : await this.#lock.take(recordId);
-      try {
-        const record = await this.#calls.get(recordId);
-        const entries = { ...living(record), [hash(id)]: { entry, until: Date.now() + ttlMs } };
-        const lifetimeMs = Math.max(ttlMs, record === undefined ? 0 : remainingMs(record));
-        await this.#calls.set(recordId, { entries: newest(entries) }, lifetimeMs);
-      } finally {
-        await held.release();
-      }
-    });
+    return this.#change(name, (entries) => ({
+      ...entries,
+      [hash(id)]: { entry, until: Date.now() + ttlMs },
+    }));
   }
 
   async list(name: string): Promise<string[]> {
@@ -72,8 +59,26 @@ export class StoreSessionIndex implements SessionIndex {
     return Object.values(living(record)).map(({ entry }) => entry);
   }
 
-  remove(name: string): Promise<void> {
-    return this.#calls.destroy(idOf(name));
+  remove(name: string, ids: readonly string[]): Promise<void> {
+    const fields = ids.map(hash);
+    return this.#change(name, (entries) =>
+      Object.fromEntries(Object.entries(entries).filter(([field]) => !fields.includes(field))),
+    );
+  }
+
+  #change(name: string, change: (entries: Entries) => Entries): Promise<void> {
+    const recordId = idOf(name);
+    return this.#writes.run(recordId, async () => {
+      const held = this.#lock === undefined ? UNSHARED : await this.#lock.take(recordId);
+      try {
+        const entries = newest(change(living(await this.#calls.get(recordId))));
+        const lastUntil = Math.max(0, ...Object.values(entries).map(({ until }) => until));
+        if (lastUntil === 0) await this.#calls.destroy(recordId);
+        else await this.#calls.set(recordId, { entries }, lastUntil - Date.now());
+      } finally {
+        await held.release();
+      }
+    });
   }
 }
 

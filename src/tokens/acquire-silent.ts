@@ -13,7 +13,6 @@ import type { NormalizedRequest } from '../core/token-request.ts';
 import type { CacheRecords, OpenRecord } from './cache-records.ts';
 import { Flights, isTimedOut, within } from './flights.ts';
 import type { Acquired, Refresher } from './refresh.ts';
-import type { SessionRegistry } from './session-registry.ts';
 import { interactionError, shuttingDown } from './token-errors.ts';
 
 /** What `req.getToken()` gives. */
@@ -40,7 +39,6 @@ export interface SilentSettings {
 export interface SilentParts {
   readonly refresher: Refresher;
   readonly records: CacheRecords;
-  readonly registry?: SessionRegistry | undefined;
   readonly memory: TokenMemory<TokenResult>;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -174,10 +172,9 @@ export class SilentAcquisition {
   }
 
   #renew(session: SignedIn, record: OpenRecord): void {
-    const { records, registry } = this.#parts;
-    const renewal = this.#renewals.join(session.handle.ref, async () => {
-      if (await records.renewIfNeeded(session, record)) await registry?.keep(session);
-    });
+    const renewal = this.#renewals.join(session.handle.ref, () =>
+      this.#parts.records.renewIfNeeded(session, record),
+    );
     renewal.catch((error: Error) =>
       this.#parts.logger.warn('A token cache could not be renewed', { error: error.name }),
     );

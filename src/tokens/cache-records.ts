@@ -73,11 +73,10 @@ export class CacheRecords {
     return result;
   }
 
-  /** The record outlives the session, which express-session extends without telling. True: it was due. */
-  async renewIfNeeded(session: SignedIn, record: OpenRecord): Promise<boolean> {
-    if (record.state !== 'present' || record.remainingMs >= session.sessionMs) return false;
+  /** The record outlives the session, which express-session extends without telling. */
+  async renewIfNeeded(session: SignedIn, record: OpenRecord): Promise<void> {
+    if (record.state !== 'present' || record.remainingMs >= session.sessionMs) return;
     await this.#store.renew(session.handle.ref, record.version, recordMs(session));
-    return true;
   }
 
   /** Leaves a tombstone and returns what was there. */

@@ -3,11 +3,9 @@ import type { SignedIn } from '../core/session-handle.ts';
 import type { TokenCache } from '../core/token-cache.ts';
 import type { CacheRecords, OpenRecord } from './cache-records.ts';
 import { pause } from './flights.ts';
-import type { SessionRegistry } from './session-registry.ts';
 
 interface CommitParts {
   readonly records: CacheRecords;
-  readonly registry?: SessionRegistry | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly events: Events;
@@ -40,7 +38,6 @@ export class PatientCommits {
         // A commit that was reported as failed may have arrived: the same one again is committed.
         const result = await records.commit(session.handle, sealed);
         this.#isFailing = false;
-        if (result === 'committed') this.#keepRegistered(session);
         return result;
       } catch (error) {
         if (clock.now() >= giveUpAt) {
@@ -60,16 +57,6 @@ export class PatientCommits {
         await pause(delayMs);
       }
     }
-  }
-
-  /** The record lives for longer now, and so must what leads the provider's logout to it. Nobody waits for that. */
-  #keepRegistered(session: SignedIn): void {
-    const { registry, logger } = this.#parts;
-    registry
-      ?.keep(session)
-      .catch((error: Error) =>
-        logger.warn("A session could not be registered for the provider's logout", { error: error.name }),
-      );
   }
 
   /** Stores first what could not be stored before; the record as it is then. */

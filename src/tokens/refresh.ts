@@ -22,7 +22,6 @@ import type { Provider } from '../protocol/provider.ts';
 import type { CacheRecords, OpenRecord } from './cache-records.ts';
 import { PatientCommits } from './patient-commits.ts';
 import type { ProviderGate } from './provider-gate.ts';
-import type { SessionRegistry } from './session-registry.ts';
 import { failureError, interactionError, shuttingDown } from './token-errors.ts';
 import { cachedToken, refreshTokenOf } from './token-set.ts';
 
@@ -37,7 +36,6 @@ export interface Acquired {
 export interface RefreshParts {
   readonly provider: Provider;
   readonly records: CacheRecords;
-  readonly registry?: SessionRegistry | undefined;
   readonly gate: ProviderGate;
   readonly events: Events;
   readonly clock: Clock;

@@ -27,7 +27,9 @@ describe.each(allFactories)('SessionIndex over $name', ({ name, open }) => {
     await index.add(one, 'b', 'entry b with a space', HOUR);
     await index.add(other, 'c', 'entry c', HOUR);
     expect(await list(one)).toEqual(['entry a', 'entry b with a space']);
-    await index.remove(one);
+    await theirs.remove(one, ['a', 'nobody']);
+    expect(await list(one)).toEqual(['entry b with a space']);
+    await index.remove(one, ['b']);
     expect([await list(one), await list(other)]).toEqual([[], ['entry c']]);
   });
 

@@ -204,8 +204,9 @@ async function beginSession(
   setLoginState(req, { browser: transaction.browser, states, loops });
   try {
     await settings.afterLogin?.(req, { account: accountOf(handle.claims), claims });
-    await keepReachable(context, req, handle);
+    await keepReachable(context, req, handle, isOther ? undefined : earlier);
     await saveSession(req, settings.storeWriteTimeoutMs);
+    await stayEnded(context, handle);
   } catch (error) {
     // Without a session on the request express-session does not try to save it once more, which would sign in all
     // the same, or hold the answer back while the store hangs. Nobody waits for the rest.
@@ -226,8 +227,21 @@ async function keepReachable(
   { records, registry, settings }: Context,
   req: Request,
   handle: SessionHandle,
+  earlier: SessionHandle | undefined,
 ): Promise<void> {
   const session = { handle, sessionId: req.sessionID, sessionMs: sessionLengthMs(req) };
   if (settings.afterLogin !== undefined) await records.renewIfNeeded(session, await records.load(handle));
   await registry?.keep(session);
+  // The provider has another session for this user now; the end of the one before is not the end of this.
+  const sid = earlier?.claims.sid;
+  if (typeof sid === 'string' && sid !== handle.claims.sid)
+    await registry?.forget({ kind: 'sid', value: sid }, [handle.ref]).catch(() => undefined);
+}
+
+/** The provider may have ended this sign-in while its session was on the way to the store. */
+async function stayEnded({ records, registry }: Context, handle: SessionHandle): Promise<void> {
+  if (registry === undefined || (await records.load(handle)).state !== 'tombstone') return;
+  throw new LoginError('You were signed out at the provider meanwhile. Sign in again.', {
+    error: 'signed_out',
+  });
 }

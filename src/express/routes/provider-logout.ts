@@ -21,10 +21,10 @@ export async function backchannelLogoutRoute(
 ): Promise<void> {
   await answer(context, res, next, async (registry) => {
     const demand = await readDemand(context, (await readForm(req))?.get('logout_token') ?? undefined);
-    if (await registry.isUsed(demand)) throw refused('it was used already');
-    await endSessions(context, registry, demand.subject);
+    if (await registry.isUsed(demand.jti)) throw refused('it was used already');
+    await endSessions(context, registry, demand);
     const { clock, settings } = context;
-    await registry.markUsed(demand, (demand.expiresAt + settings.clockTolerance - clock.now()) * 1000);
+    await registry.markUsed(demand.jti, (demand.expiresAt + settings.clockTolerance - clock.now()) * 1000);
   });
 }
 
@@ -40,14 +40,16 @@ export async function frontchannelLogoutRoute(
   next: NextFunction,
 ): Promise<void> {
   await answer(context, res, next, async (registry) => {
-    const { iss, sid } = req.query;
+    // The app may read queries in a way of its own, or not at all.
+    const query = new URLSearchParams(req.originalUrl.split('?')[1]);
+    const [iss, sid, second] = [query.get('iss'), ...query.getAll('sid')];
     const { server } = await context.provider.connect();
-    if ((iss ?? server.issuer) !== server.issuer || typeof sid !== 'string' || sid === '') {
+    if ((iss ?? server.issuer) !== server.issuer || !sid || second !== undefined) {
       throw new LogoutTokenError(
         "A front-channel logout needs the provider's sid: set frontchannel_logout_session_required at the provider.",
       );
     }
-    await endSessions(context, registry, { kind: 'sid', value: sid });
+    await endSessions(context, registry, { sid, sub: undefined });
   });
 }
 
@@ -95,14 +97,23 @@ function refused(reason: string, cause?: unknown): LogoutTokenError {
   return new LogoutTokenError(`The logout token is refused: ${reason}.`, cause);
 }
 
+/** With `sid` that session, and those of `sub` that the provider gave no `sid`; with `sub` alone all of them. */
 async function endSessions(
   context: Context,
   registry: SessionRegistry,
-  subject: LogoutSubject,
+  { sid, sub }: Pick<LogoutDemand, 'sid' | 'sub'>,
 ): Promise<void> {
-  const sessions = await registry.find(subject);
-  await Promise.all(sessions.map((session) => endSession(context, session)));
-  await registry.forget(subject);
+  const end = async (subject: LogoutSubject, isMeant: (session: RegisteredSession) => boolean) => {
+    const sessions = (await registry.find(subject)).filter(isMeant);
+    await Promise.all(sessions.map((session) => endSession(context, session)));
+    await registry.forget(
+      subject,
+      sessions.map(({ ref }) => ref),
+    );
+  };
+  if (sid !== undefined) await end({ kind: 'sid', value: sid }, () => true);
+  if (sub !== undefined)
+    await end({ kind: 'sub', value: sub }, (session) => sid === undefined || session.sid === undefined);
 }
 
 /** The token cache first: a tombstone, which every process finds. Then the session, if it is still this sign-in's. */
