@@ -133,6 +133,7 @@ export function makeContext(shared: Shared, store: Store): Context {
     silent: new SilentAcquisition({
       refresher,
       records,
+      ended: (ref) => binding.guard.end(ref),
       memory,
       clock,
       logger,

@@ -50,12 +50,20 @@ export interface RedisPlace {
   readonly prefix: string;
 }
 
-const bindings = new WeakMap<Store, StoreBinding>();
+/** What the clients of one store share, and what each has of its own. */
+interface SharedBinding extends Omit<StoreBinding, 'patience'> {
+  patienceOf(client: string): PatienceStore | undefined;
+}
+
+const bindings = new WeakMap<Store, SharedBinding>();
 
 /** One binding per store and process: two middlewares over one store must not refresh beside each other. */
 export function bindStore(store: Store, options: BindingOptions): StoreBinding {
-  const existing = bindings.get(store);
-  if (existing !== undefined) return existing;
+  const { patienceOf, ...shared } = bindings.get(store) ?? bindAnew(store, options);
+  return { ...shared, patience: patienceOf(options.client) };
+}
+
+function bindAnew(store: Store, options: BindingOptions): SharedBinding {
   if (!isInProcess(store)) limitStore(store, options.storeDeadlines, options.events);
   const engine = options.redis ?? redisOf(store);
   const binding = engine === undefined ? bindAnyStore(store, options) : bindRedis(store, engine, options);
@@ -69,7 +77,7 @@ function redisOf(store: Store): RedisPlace | undefined {
   return isRedisClient(client) && typeof prefix === 'string' ? { client, prefix } : undefined;
 }
 
-function bindRedis(store: Store, { client, prefix }: RedisPlace, options: BindingOptions): StoreBinding {
+function bindRedis(store: Store, { client, prefix }: RedisPlace, options: BindingOptions): SharedBinding {
   const { redisDeadlines, events, logger, handleField } = options;
   const commands = new RedisCommands(client, redisDeadlines, events);
   warnAboutServer(commands, logger);
@@ -83,7 +91,7 @@ function bindRedis(store: Store, { client, prefix }: RedisPlace, options: Bindin
     tokens,
     transactions: new RedisTransactionStore(commands, prefix),
     index: redisIndex(commands, prefix),
-    patience: redisPatience(commands, `${prefix}${patienceId(options.client)}`),
+    patienceOf: (client) => redisPatience(commands, `${prefix}${patienceId(client)}`),
     values: redisValues(commands, prefix),
     guard: new SessionGuard({ store, tokens, logger, handleField, updateSession }),
   };
@@ -99,7 +107,7 @@ function warnAboutServer(commands: RedisCommands, logger: Logger): void {
   );
 }
 
-function bindAnyStore(store: Store, options: BindingOptions): StoreBinding {
+function bindAnyStore(store: Store, options: BindingOptions): SharedBinding {
   const { storeDeadlines, events, logger, handleField } = options;
   const calls = new SessionStoreCalls(store, storeDeadlines, events);
   const isOwn = isInProcess(store);
@@ -109,7 +117,7 @@ function bindAnyStore(store: Store, options: BindingOptions): StoreBinding {
     tokens,
     transactions: new SessionTransactionStore(calls, lock),
     index: new StoreSessionIndex(calls, lock),
-    patience: isOwn ? undefined : sessionPatience(calls, patienceId(options.client)),
+    patienceOf: (client) => (isOwn ? undefined : sessionPatience(calls, patienceId(client))),
     values: undefined,
     guard: new SessionGuard({
       store,

@@ -42,8 +42,9 @@ interface LockRecord {
  * Fischer's timed lock over get and set, for stores that have nothing better: write your name, wait δ, read it back.
  *
  * It holds while a write comes less than δ after the look that found the lock free: δ is at least 60 ms and four times
- * the 99th percentile of what a write and a read took in the last minute. Who took longer than that waits for another's next
- * heartbeat too, which would put its name back. The clocks of the processes may differ by less than the lease.
+ * the 99th percentile of what a write and a read took in the last minute, up to a heartbeat. Processes may differ in
+ * it, so whoever took longer than the least δ waits for another's next heartbeat too, which would put its name back.
+ * The clocks of the processes may differ by less than the lease.
  */
 export class TimedLock {
   readonly #calls: SessionStoreCalls;
@@ -58,7 +59,7 @@ export class TimedLock {
   /** Takes the lock if nobody holds it. */
   async tryTake(name: string): Promise<HeldLock | undefined> {
     const id = `${RECORD_PREFIX}lock.${name}`;
-    const deltaMs = this.#deltaMs();
+    const lookMs = Math.max(MIN_DELTA_MS / DELTA_FACTOR, 2 * this.#p99());
     const startedAt = performance.now();
     const isLater = (thanMs: number) => performance.now() - startedAt > thanMs;
     const before = await this.#timed(() => this.#read(id));
@@ -67,17 +68,30 @@ export class TimedLock {
       return undefined;
     }
     // What it saw may not be true any more. The next look is measured by what this one took.
-    if (this.#isForgotten(id, before) || isLater(deltaMs / 4)) return undefined;
+    if (this.#isForgotten(id, before) || isLater(lookMs)) return undefined;
     const owner = randomBytes(12).toString('base64url');
     const number = before.number + 1;
     await this.#timed(() => this.#write(id, owner, number));
-    // Another may have read its own name back before this write came: it has the lock, and says so with its next beat.
-    const heartbeatMs = isLater(deltaMs) ? HEARTBEAT_MS : 0;
-    await pause(heartbeatMs + Math.max(deltaMs, this.#deltaMs()));
-    const after = await this.#timed(() => this.#read(id));
+    // Another, whose δ may be the least there is, may have read its own name back before this write came: it has the
+    // lock, and says so with its next beat.
+    const isLate = isLater(MIN_DELTA_MS);
+    await pause((isLate ? HEARTBEAT_MS : 0) + this.#deltaMs());
+    const after = await this.#timed(() => this.#read(id)).catch((error: unknown) => {
+      void this.#abandon(id, owner, number);
+      throw error;
+    });
     if (after.owner !== owner) return undefined;
     const isTakeover = before.owner !== '' && !before.isReleased;
-    return { isTakeover, release: this.#keep(id, owner, number) };
+    return { isTakeover, release: this.#keep(id, owner, number, isLate) };
+  }
+
+  /** A name that was written and cannot be read back may be the lock, and would hold up everybody until it ends. */
+  async #abandon(id: string, owner: string, number: number): Promise<void> {
+    try {
+      if ((await this.#read(id)).owner === owner) await this.#release(id, owner, number);
+    } catch {
+      // It ends by itself.
+    }
   }
 
   /**
@@ -103,7 +117,7 @@ export class TimedLock {
   }
 
   /** Beats until the lock is released; stops by itself when another has taken it. */
-  #keep(id: string, owner: string, number: number): () => Promise<void> {
+  #keep(id: string, owner: string, number: number, isDue: boolean): () => Promise<void> {
     // One after the other: a beat that is written after the release would hold the lock for nobody.
     let last: Promise<unknown> = Promise.resolve();
     const beat = async () => {
@@ -118,6 +132,8 @@ export class TimedLock {
       last = last.then(beat).catch(() => undefined);
     }, HEARTBEAT_MS);
     heartbeat.unref?.();
+    // Taking it took a good part of its time.
+    if (isDue) last = beat().catch(() => undefined);
     return async () => {
       clearInterval(heartbeat);
       await last;
@@ -155,12 +171,15 @@ export class TimedLock {
     }
   }
 
+  /** A write and a read after it, and no longer than a heartbeat: who writes later than that waits for one. */
   #deltaMs(): number {
+    return Math.min(HEARTBEAT_MS, Math.max(MIN_DELTA_MS, DELTA_FACTOR * 2 * this.#p99()));
+  }
+
+  #p99(): number {
     const recent = this.#samples.filter(({ at }) => Math.abs(Date.now() - at) <= SAMPLE_AGE_MS);
     const sorted = recent.map(({ durationMs }) => durationMs).sort((a, b) => a - b);
-    const p99 = sorted[Math.ceil(sorted.length * 0.99) - 1] ?? 0;
-    // A write and a read after it.
-    return Math.max(MIN_DELTA_MS, DELTA_FACTOR * 2 * p99);
+    return sorted[Math.ceil(sorted.length * 0.99) - 1] ?? 0;
   }
 }
 

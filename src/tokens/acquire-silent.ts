@@ -40,6 +40,8 @@ export interface SilentParts {
   readonly refresher: Refresher;
   readonly records: CacheRecords;
   readonly memory: TokenMemory<TokenResult>;
+  /** Told of a sign-in that another process has ended. */
+  readonly ended?: (ref: string) => void;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly events: Events;
@@ -85,9 +87,13 @@ export class SilentAcquisition {
     if (remembered !== undefined) return remembered;
     this.#parts.events.memoryMissed(NO_DETAILS);
     if (!this.#satisfiesStepUp(session, request)) throw interactionError('step_up', request);
-    const record = await this.#parts.records.loadTogether(session.handle);
+    const { records, ended } = this.#parts;
+    const record = await records.loadTogether(session.handle);
     const now = this.#parts.clock.now();
-    if (record.state === 'tombstone') throw interactionError('signed_out', request);
+    if (record.state === 'tombstone') {
+      ended?.(session.handle.ref);
+      throw interactionError('signed_out', request);
+    }
     const decision = decide(record.cache, request, now);
     switch (decision.kind) {
       case 'interaction':

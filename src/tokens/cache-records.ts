@@ -43,8 +43,11 @@ export class CacheRecords {
   }
 
   /** As `load`; callers at the same time share one read. For deciding, not for writing. */
-  loadTogether(handle: SessionHandle): Promise<OpenRecord> {
-    return this.#loads.join(`${handle.ref} ${handle.key}`, () => this.load(handle));
+  async loadTogether(handle: SessionHandle): Promise<OpenRecord> {
+    const record = await this.#loads.join(`${handle.ref} ${handle.key}`, () => this.load(handle));
+    // It may have been read before this process's own commit.
+    const isOld = record.state === 'present' && record.version < this.#seenVersion(handle.ref);
+    return isOld ? this.load(handle) : record;
   }
 
   /** Waits for the lease, or for a record newer than `seen`. */

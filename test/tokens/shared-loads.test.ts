@@ -1,6 +1,7 @@
 import { afterEach, expect, test } from '@jest/globals';
 import { MemoryStore } from 'express-session';
 import type { StoredRecord, TokenStore } from '../../src/core/ports.ts';
+import type { TokenCache } from '../../src/core/token-cache.ts';
 import { bindTo } from '../storage/engine-support.ts';
 import { startProvider, type TestProvider } from '../support/provider.ts';
 import { restoreTime, travel } from '../support/time.ts';
@@ -66,4 +67,21 @@ test('who joins a read that began before a refresh gets what the refresh brought
   letThrough();
   for (const answer of await Promise.all(joined)) expect(answer.accessToken).toBe(newer.accessToken);
   expect(provider.tokenCalls).toHaveLength(1);
+});
+
+test('who joins a read that began before this process stored something newer gets the newer', async () => {
+  const { process, session, reads } = await open();
+  const { records } = process;
+  const { cache } = await records.load(session.handle);
+  let letThrough = (): void => undefined;
+  reads.gate = new Promise((resolve) => {
+    letThrough = resolve;
+  });
+  const early = records.loadTogether(session.handle);
+  const newer = { ...(cache as TokenCache), idToken: 'of a step-up' };
+  await records.commit(session.handle, records.seal(session, 1, newer, Date.now() / 1000));
+  const late = records.loadTogether(session.handle);
+  letThrough();
+  expect(await late).toMatchObject({ version: 2, cache: { idToken: 'of a step-up' } });
+  await early;
 });
