@@ -44,10 +44,14 @@ export class CacheRecords {
 
   /** As `load`; callers at the same time share one read. For deciding, not for writing. */
   async loadTogether(handle: SessionHandle): Promise<OpenRecord> {
-    const record = await this.#loads.join(`${handle.ref} ${handle.key}`, () => this.load(handle));
-    // It may have been read before this process's own commit.
+    let isOwn = false;
+    const record = await this.#loads.join(`${handle.ref} ${handle.key}`, () => {
+      isOwn = true;
+      return this.load(handle);
+    });
+    // What another caller began to read may be older than what this process stored since.
     const isOld = record.state === 'present' && record.version < this.#seenVersion(handle.ref);
-    return isOld ? this.load(handle) : record;
+    return isOld && !isOwn ? this.load(handle) : record;
   }
 
   /** Waits for the lease, or for a record newer than `seen`. */
