@@ -28,6 +28,9 @@ export interface LogoutExpectations {
   readonly clockTolerance: number;
 }
 
+/** Nobody has to remember for longer that a token was used. */
+const MAX_LIFETIME = 366 * 86_400;
+
 /** How long a logout token without `exp` is good, as providers sent it before the specification was final. */
 const DEFAULT_LIFETIME = 120;
 
@@ -45,12 +48,21 @@ export function readLogoutClaims(
   if (typeof iat !== 'number' || iat > now + clockTolerance) return 'it was not issued in the past';
   const expiresAt = exp === undefined ? iat + DEFAULT_LIFETIME : exp;
   if (typeof expiresAt !== 'number' || !(expiresAt + clockTolerance > now)) return 'it has expired';
+  if (expiresAt > now + MAX_LIFETIME) return 'it would be good for more than a year';
   if (!isRecord(events) || !isRecord(events[EVENT])) return 'it does not name the logout event';
   if (Object.hasOwn(claims, 'nonce')) return 'it has a nonce, as ID tokens do';
   if (typeof jti !== 'string' || jti === '') return 'it has no id';
   const names = { sid: isName(sid) ? sid : undefined, sub: isName(sub) ? sub : undefined };
   if (names.sid === undefined && names.sub === undefined) return 'it names neither a session nor an account';
   return { ...names, jti, expiresAt };
+}
+
+/**
+ * Whether a session that was found by its account is meant: all are where the token names nothing else; beside a `sid`
+ * those alone that the provider never gave one.
+ */
+export function endsSession(demand: Pick<LogoutDemand, 'sid'>, sid: string | undefined): boolean {
+  return demand.sid === undefined || sid === undefined;
 }
 
 function isName(value: unknown): value is string {

@@ -64,7 +64,7 @@ export class PatientCommits {
     const { ref } = session.handle;
     const unsaved = this.#unsaved.get(ref);
     if (unsaved === undefined) return record;
-    if (record.version <= unsaved.expected && record.state !== 'tombstone') {
+    if (record.version === unsaved.expected && record.state !== 'tombstone') {
       await this.#parts.records.commit(session.handle, unsaved);
     }
     this.#unsaved.delete(ref);

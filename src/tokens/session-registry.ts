@@ -32,6 +32,7 @@ export interface RegistryParts {
 
 const PURPOSE = 'session index';
 const REGISTER_TIMEOUT_MS = 2000;
+const RETRY_SECONDS = 60;
 
 /** Which sessions of the app belong to an account, and to a session at the provider, so that the provider can end them. */
 export class SessionRegistry {
@@ -43,7 +44,7 @@ export class SessionRegistry {
 
   /**
    * At a login and with every request; writes when the session is new to this process, has got another id, or has not
-   * been written for its length. An entry lives for twice that. Never rejects: the next request tries again.
+   * been written for its length. An entry lives for twice that. Never rejects: a request a minute later tries again.
    */
   async keep(session: SignedIn): Promise<void> {
     const { registered, clock, logger } = this.#parts;
@@ -57,7 +58,7 @@ export class SessionRegistry {
       if (isTimedOut(await within(this.#register(session), REGISTER_TIMEOUT_MS)))
         logger.debug("Registering a session for the provider's logout takes long");
     } catch (error) {
-      registered.delete(handle.ref);
+      registered.set(handle.ref, { sessionId, sid, until: clock.now() + RETRY_SECONDS });
       logger.warn("A session could not be registered for the provider's logout", {
         error: (error as Error).name,
       });

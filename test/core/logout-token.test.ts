@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { readLogoutClaims } from '../../src/core/logout-token.ts';
+import { endsSession, readLogoutClaims } from '../../src/core/logout-token.ts';
 
 const NOW = 1_800_000_000;
 const expected = { issuer: 'https://op.example', clientId: 'web', now: NOW, clockTolerance: 30 };
@@ -43,6 +43,8 @@ test.each<[string, object]>([
   ['expired', { exp: NOW - 30 }],
   ['an expiry that is text', { exp: String(NOW + 100) }],
   ['an expiry that is no number', { exp: Number.NaN }],
+  ['good for years', { exp: NOW + 400 * 86_400 }],
+  ['an expiry beyond all numbers', { exp: Number.POSITIVE_INFINITY }],
   ['no expiry, and old', { exp: undefined, iat: NOW - 200 }],
   ['no events', { events: undefined }],
   ['another event', { events: { 'https://op.example/other': {} } }],
@@ -56,4 +58,13 @@ test.each<[string, object]>([
   ['somebody who is no text', { sub: 7, sid: 8 }],
 ])('refuses: %s', (_name, claims) => {
   expect(read(claims)).toEqual(expect.any(String));
+});
+
+test.each([
+  [undefined, undefined, true],
+  [undefined, 's1', true],
+  ['s2', undefined, true],
+  ['s2', 's1', false],
+])('a token with sid %p beside its sub ends a session with sid %p: %p', (sid, ofSession, ends) => {
+  expect(endsSession({ sid }, ofSession)).toBe(ends);
 });

@@ -2,11 +2,21 @@ import { PassThrough } from 'node:stream';
 import { afterEach, expect, test } from '@jest/globals';
 import express, { type Express, type Request } from 'express';
 import { readBytes } from '../../src/express/form-body.ts';
+import { bindTo } from '../storage/engine-support.ts';
 import type { AppOptions, TestApp } from '../support/app.ts';
 import type { Browser } from '../support/browser.ts';
 import { countingStore } from '../support/stores.ts';
 import { travel } from '../support/time.ts';
-import { closeAll, openApp, openBrowser, openProvider, signedIn, silent, whoIs } from './session-support.ts';
+import {
+  closeAll,
+  openApp,
+  openBrowser,
+  openProvider,
+  records,
+  signedIn,
+  silent,
+  whoIs,
+} from './session-support.ts';
 
 afterEach(closeAll);
 
@@ -89,6 +99,33 @@ test('a logout while the session of the login is on its way to the store: not si
   await isSaving;
   expect(await logout({ sub: 'alice' })).toBe(200);
   expect((await login).status).toBe(400);
+  expect(await whoIs(browser, app)).toBe('anonymous');
+});
+
+test('a store that takes no entries is said once a minute, and asked again', async () => {
+  const store = countingStore();
+  const { app, logout } = await open({ store });
+  store.fault = { set: (sid) => (sid.startsWith('oidc.index.') ? 'fail' : undefined) };
+  const browser = await signedIn(app);
+  for (let request = 0; request < 5; request += 1) await whoIs(browser, app);
+  const said = () => app.logs.filter(({ message }) => message.includes('could not be registered')).length;
+  expect(said()).toBe(1);
+  store.fault = {};
+  travel(61);
+  await whoIs(browser, app);
+  expect(await logout({ sub: 'alice' })).toBe(200);
+  expect(await whoIs(browser, app)).toBe('anonymous');
+  expect(said()).toBe(1);
+});
+
+test('a process that meets the tombstone of a sign-in takes it for ended from then on', async () => {
+  const { app } = await open();
+  const browser = await signedIn(app);
+  const [session] = [...records(app.store).values()].filter(({ oidc }) => oidc !== undefined);
+  const { ref } = (session as unknown as { oidc: { ref: string } }).oidc;
+  await bindTo(app.store).tokens.remove(ref);
+  expect(await whoIs(browser, app)).toBe('signed in as alice');
+  expect(await silent(browser, app, 'force')).toMatchObject({ reason: 'signed_out' });
   expect(await whoIs(browser, app)).toBe('anonymous');
 });
 

@@ -250,6 +250,17 @@ describe('RFC 9470: an API answers insufficient_user_authentication', () => {
     expect(api.calls).toHaveLength(2);
   });
 
+  test('an API that is never content with the claims: three logins for them, though the level is there', async () => {
+    const user = await startCaller();
+    const { api, browser, provider } = user;
+    const claims = Buffer.from('{"userinfo":{"x":null}}').toString('base64url');
+    api.always(refusal(`Bearer error="insufficient_claims", claims="${claims}"`));
+    const call = { url: `${api.url}/mail`, request: { scopes: 'a', acrValues: 'mfa' } };
+    expect((await browser.navigate(user.page(call))).status).toBe(400);
+    // One for the level before them.
+    expect(provider.authorizations).toHaveLength(4);
+  });
+
   test('an API that is never content: two calls each time, and the logins end', async () => {
     const user = await startCaller();
     const { api, browser, provider } = user;

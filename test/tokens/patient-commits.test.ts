@@ -189,6 +189,8 @@ describeRedis('commits that the store does not take at once', () => {
     travel(31);
     await outcome;
     expect(mine.logs.filter(({ level }) => level === 'error')).toHaveLength(1);
+    const said = mine.logs.filter(({ message }) => message.includes('cannot be stored now'));
+    expect(said.map(({ details }) => details)).toEqual([{ error: expect.stringContaining('out of memory') }]);
     const { refresh_token, access_token } = provider.tokenCalls[0]?.answer ?? {};
     await expect(mine.getToken(session)).rejects.toMatchObject({ name: 'StoreUnavailableError' });
     await admin('CONFIG', 'SET', 'maxmemory', '0');

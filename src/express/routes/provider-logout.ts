@@ -1,6 +1,11 @@
 import type { NextFunction, Request, Response } from 'express';
 import { LogoutTokenError, OidcTokensError, ProviderUnavailableError } from '../../core/errors.ts';
-import { type LogoutDemand, type LogoutSubject, readLogoutClaims } from '../../core/logout-token.ts';
+import {
+  endsSession,
+  type LogoutDemand,
+  type LogoutSubject,
+  readLogoutClaims,
+} from '../../core/logout-token.ts';
 import { readHandle } from '../../core/session-handle.ts';
 import { InvalidJwtError } from '../../protocol/jwt.ts';
 import { verifyLogoutToken } from '../../protocol/logout-request.ts';
@@ -97,12 +102,12 @@ function refused(reason: string, cause?: unknown): LogoutTokenError {
   return new LogoutTokenError(`The logout token is refused: ${reason}.`, cause);
 }
 
-/** With `sid` that session, and those of `sub` that the provider gave no `sid`; with `sub` alone all of them. */
 async function endSessions(
   context: Context,
   registry: SessionRegistry,
-  { sid, sub }: Pick<LogoutDemand, 'sid' | 'sub'>,
+  demand: Pick<LogoutDemand, 'sid' | 'sub'>,
 ): Promise<void> {
+  const { sid, sub } = demand;
   const end = async (subject: LogoutSubject, isMeant: (session: RegisteredSession) => boolean) => {
     const sessions = (await registry.find(subject)).filter(isMeant);
     await Promise.all(sessions.map((session) => endSession(context, session)));
@@ -113,7 +118,7 @@ async function endSessions(
   };
   if (sid !== undefined) await end({ kind: 'sid', value: sid }, () => true);
   if (sub !== undefined)
-    await end({ kind: 'sub', value: sub }, (session) => sid === undefined || session.sid === undefined);
+    await end({ kind: 'sub', value: sub }, (session) => endsSession(demand, session.sid));
 }
 
 /** The token cache first: a tombstone, which every process finds. Then the session, if it is still this sign-in's. */
