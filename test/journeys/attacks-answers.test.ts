@@ -1,43 +1,9 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import { startApp } from '../support/app.ts';
-import { Browser } from '../support/browser.ts';
-import { startProvider, type TestProvider } from '../support/provider.ts';
-import {
-  EVIL,
-  expectSafe,
-  heldCallback,
-  listen,
-  type RecordedApp,
-  startRecordedApp,
-  whoIs,
-} from './attacks-support.ts';
+import { browser, metadata, provider, safe, stage } from './attacks-stage.ts';
+import { EVIL, heldCallback, listen, whoIs } from './attacks-support.ts';
 
 // Answers that redirect, never end, never come, or are about somebody else.
-
-let provider: TestProvider;
-let stage: RecordedApp;
-let browser: Browser;
-
-beforeAll(async () => {
-  provider = await startProvider();
-});
-beforeEach(async () => {
-  provider.clearCalls();
-  provider.tamper = {};
-  browser = new Browser({ account: 'alice' });
-  stage = await startRecordedApp(provider);
-});
-afterEach(async () => {
-  browser.close();
-  await stage.app.close();
-});
-afterAll(() => provider.close());
-
-const metadata = (changes: Record<string, unknown>) => {
-  provider.tamper.discovery = (document) => ({ ...document, ...changes });
-};
-const safe = (page: Parameters<typeof expectSafe>[0], ...only: number[]) =>
-  expectSafe(page, { app: stage.app, provider, only });
 
 describe('redirects', () => {
   test.each([301, 302, 303, 307, 308])('%d at the token endpoint is not followed', async (status) => {

@@ -1,34 +1,8 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { Browser } from '../support/browser.ts';
-import { startProvider, type TestProvider } from '../support/provider.ts';
+import { describe, expect, test } from '@jest/globals';
+import { browser, metadata, provider, safe, stage } from './attacks-stage.ts';
 import { EVIL, expectSafe, type RecordedApp, startRecordedApp, whoIs } from './attacks-support.ts';
 
 // Metadata of a provider, or of somebody between it and the app, that means harm.
-
-let provider: TestProvider;
-let stage: RecordedApp;
-let browser: Browser;
-
-beforeAll(async () => {
-  provider = await startProvider();
-});
-beforeEach(async () => {
-  provider.clearCalls();
-  provider.tamper = {};
-  browser = new Browser({ account: 'alice' });
-  stage = await startRecordedApp(provider);
-});
-afterEach(async () => {
-  browser.close();
-  await stage.app.close();
-});
-afterAll(() => provider.close());
-
-const metadata = (changes: Record<string, unknown>) => {
-  provider.tamper.discovery = (document) => ({ ...document, ...changes });
-};
-const safe = (page: Parameters<typeof expectSafe>[0], ...only: number[]) =>
-  expectSafe(page, { app: stage.app, provider, only });
 
 const hosts = (sent: RecordedApp['sent']) => [...new Set(sent.map(({ url }) => new URL(url).host))];
 
