@@ -20,7 +20,8 @@ const config: Config = {
   // Most tests wait for a provider, a store or a process: one worker a core, started anew before it grows large.
   maxWorkers: '100%',
   workerIdleMemoryLimit: '1GB',
-  testTimeout: 20_000,
+  // More cases a property (test/support/properties.ts) take longer.
+  testTimeout: 20_000 * Number(process.env.PROPERTY_RUNS ?? 1),
   injectGlobals: false,
   watchman: false,
   extensionsToTreatAsEsm: ['.ts'],

@@ -1,5 +1,4 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
 import {
   type BearerDemands,
   bindingOf,
@@ -8,6 +7,7 @@ import {
   refuseClaims,
   scopesOf,
 } from '../../src/core/bearer-token.ts';
+import { fc } from '../support/properties.ts';
 
 const NOW = 1_000_000;
 const ISSUER = 'https://op.example';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
 import { decodeCache, encodeCache } from '../../src/core/cache-codec.ts';
+import { fc } from '../support/properties.ts';
 import { cache, cacheArbitrary, R1, token } from './fixtures.ts';
 
 test('what goes in comes out', () => {

@@ -1,5 +1,4 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
 import {
   accountOf,
   claimHolds,
@@ -8,6 +7,7 @@ import {
   type IdTokenClaims,
   satisfiesStepUp,
 } from '../../src/core/claims.ts';
+import { fc } from '../support/properties.ts';
 import { NOW } from './fixtures.ts';
 
 const needed: IdTokenClaims = {

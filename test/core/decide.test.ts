@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
 import { decide, hardExpiry, softExpiry } from '../../src/core/decide.ts';
 import type { Refusal } from '../../src/core/token-cache.ts';
+import { fc } from '../support/properties.ts';
 import { cache, NOW, R1, R2, request, token } from './fixtures.ts';
 
 const refreshToken = { token: 'rt', resources: [] };

@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import { scopeSet } from '../../src/core/scopes.ts';
 import type { CachedToken, Refusal, TokenCache } from '../../src/core/token-cache.ts';
 import { type NormalizedRequest, normalizeRequest, type TokenRequest } from '../../src/core/token-request.ts';
+import { fc } from '../support/properties.ts';
 
 /** The moment at which everything happens, in epoch seconds. */
 export const NOW = 1_800_000_000;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
 import { homePath, publicPath, safeReturnTo } from '../../src/core/return-to.ts';
+import { fc, runs } from '../support/properties.ts';
 
 const root = new URL('https://app.example');
 const below = new URL('https://app.example:8443/app/');
@@ -200,7 +200,7 @@ describe('whatever is asked for', () => {
         }
         expect(safeReturnTo(result, base)).toBe(result);
       }),
-      { numRuns: 2000 },
+      { numRuns: runs(2000) },
     );
   });
 

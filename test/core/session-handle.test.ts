@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
-import fc from 'fast-check';
 import { readHandle } from '../../src/core/session-handle.ts';
+import { fc } from '../support/properties.ts';
 
 const handle = { ref: 'r', key: 'k', issuer: 'i', subject: 's', epoch: 1, claims: { iss: 'i', sub: 's' } };
 

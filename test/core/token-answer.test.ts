@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
 import { normalizeAnswer, readAnswer } from '../../src/core/token-answer.ts';
+import { fc } from '../support/properties.ts';
 
 const YEAR = 31_536_000;
 const read = (json: Record<string, unknown>) => readAnswer(normalizeAnswer({ access_token: 'at', ...json }));

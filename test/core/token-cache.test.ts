@@ -1,5 +1,4 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
 import { includesAll } from '../../src/core/scopes.ts';
 import {
   addRefreshToken,
@@ -14,6 +13,7 @@ import {
   rotateRefreshToken,
   sameTarget,
 } from '../../src/core/token-cache.ts';
+import { fc } from '../support/properties.ts';
 import {
   cache,
   cacheArbitrary,

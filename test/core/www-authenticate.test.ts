@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
 import { formatChallenge, parseWwwAuthenticate } from '../../src/core/www-authenticate.ts';
+import { fc, runs } from '../support/properties.ts';
 
 const bearer = (parameters: Record<string, string>) => ({ scheme: 'Bearer', parameters });
 
@@ -71,7 +71,7 @@ describe('parseWwwAuthenticate', () => {
           for (const name of Object.keys(parameters)) expect(name).toMatch(token);
         }
       }),
-      { numRuns: 500 },
+      { numRuns: runs(500) },
     );
   });
 

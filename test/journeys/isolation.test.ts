@@ -2,10 +2,10 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { Express, Request } from 'express';
 import { requiresBearer, type TokenRequest } from 'express-oidc-tokens';
 import { MemoryStore } from 'express-session';
-import fc from 'fast-check';
 import { startApp, type TestApp } from '../support/app.ts';
 import { Browser } from '../support/browser.ts';
 import { CookieJar } from '../support/cookie-jar.ts';
+import { fc, runs, SEED } from '../support/properties.ts';
 import { R1, R2, startProvider, type TestProvider } from '../support/provider.ts';
 import { restoreTime, travel } from '../support/time.ts';
 import { lastingKeys } from './get-token-stage.ts';
@@ -13,9 +13,8 @@ import { lastingKeys } from './get-token-stage.ts';
 // Through HTTP, over one store: whoever asks gets a token of their own, for what was asked. The many orders of events
 // are in test/model/isolation.test.ts.
 
-const RUNS = 8;
+const RUNS = runs(8);
 const SESSIONS = 3;
-const SEED = Number(process.env.FC_SEED ?? Date.now() % 2 ** 31);
 const USERS = ['alice', 'bob'];
 const served = { user: 0, app: 0, onBehalfOf: 0 };
 
@@ -218,7 +217,7 @@ test('sessions, processes, APIs and callers at once: nobody gets what is another
       }
     }),
     // What the provider and the stores remember makes smaller examples mislead.
-    { seed: SEED, numRuns: RUNS, endOnFailure: true },
+    { numRuns: RUNS, endOnFailure: true },
   );
   expect(Object.values(served).every((count) => count > 0)).toBe(true);
 });

@@ -1,12 +1,11 @@
 import { afterAll, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { fc, runs, SEED } from '../support/properties.ts';
 import { ANSWERS } from './describing-provider.ts';
 import { INCOMING, type Operation, R1, R2, SESSIONS, served, World } from './isolation-world.ts';
 
 // Whoever asks, and in whatever order everything happens: a token is for who asked, and for what was asked.
 
-const RUNS = 300;
-const SEED = Number(process.env.FC_SEED ?? Date.now() % 2 ** 31);
+const RUNS = runs(300);
 
 afterAll(() => {
   process.stdout.write(`isolation: seed ${SEED}, ${2 * RUNS} runs, served ${JSON.stringify(served)}\n`);

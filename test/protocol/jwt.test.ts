@@ -1,8 +1,8 @@
 import { createPublicKey, generateKeyPairSync, sign } from 'node:crypto';
 import { beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
 import type { JWK } from 'jose';
 import { InvalidJwtError, KeySet, KeysUnavailableError } from '../../src/protocol/jwt.ts';
+import { fc } from '../support/properties.ts';
 import { generateKeys, signToken, unsignedToken } from '../support/provider-keys.ts';
 
 let rsa: JWK;

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
 import { KeyRingCipher, PlainCipher } from '../../src/storage/encryption.ts';
+import { fc } from '../support/properties.ts';
 
 const key = (kid: string) => ({ kid, key: randomBytes(32) });
 const [first, second] = [key('k1'), key('k2')];
