@@ -59,8 +59,10 @@ export function decide(cache: TokenCache | undefined, request: NormalizedRequest
   const unexpired = matching.filter((token) => token.expiresAt > now);
   const servable = unexpired.filter((token) => token.accessToken !== request.rejected);
   const skipsCache = request.forceRefresh || request.claims !== undefined;
+  // What made an API refuse a token may have ended the older ones too: they would be refused in turn.
+  const newer = newerThan(cache, request.rejected);
   const best = servable.find(
-    (token) => now < hardExpiry(token) && token.cachedAt <= now + CLOCK_STEP_SECONDS,
+    (token) => newer.includes(token) && now < hardExpiry(token) && token.cachedAt <= now + CLOCK_STEP_SECONDS,
   );
   if (best !== undefined && !skipsCache) {
     return {
@@ -81,6 +83,12 @@ export function decide(cache: TokenCache | undefined, request: NormalizedRequest
     refreshToken,
     fallback: request.claims === undefined ? servable[0] : undefined,
   };
+}
+
+/** The access tokens stored after this one; all, where it is gone. */
+function newerThan(cache: TokenCache, accessToken: string | undefined): readonly CachedToken[] {
+  const index = cache.accessTokens.findIndex((token) => token.accessToken === accessToken);
+  return cache.accessTokens.slice(index + 1);
 }
 
 function mayRefresh(cache: TokenCache, request: NormalizedRequest, now: number): boolean {

@@ -67,11 +67,13 @@ export class SilentAcquisition {
 
   /** A token from this process's memory: synchronous, without any other work. */
   fromMemory(session: SignedIn, request: NormalizedRequest): TokenResult | undefined {
-    if (request.forceRefresh || request.claims !== undefined || !this.#satisfiesStepUp(session, request))
-      return undefined;
+    const { forceRefresh, claims, rejected } = request;
+    // Whether what is remembered is newer than the token that was rejected, only the record tells.
+    if (forceRefresh || claims !== undefined || rejected !== undefined) return undefined;
+    if (!this.#satisfiesStepUp(session, request)) return undefined;
     const { handle, sessionId } = session;
     const result = this.#parts.memory.get({ sessionId, ref: handle.ref, epoch: handle.epoch }, request.key);
-    if (result === undefined || result.accessToken === request.rejected) return undefined;
+    if (result === undefined) return undefined;
     this.#parts.events.memoryHit(NO_DETAILS);
     return result;
   }

@@ -128,11 +128,27 @@ test('A20: a hundred callers that report the same rejected token make one call',
   for (let again = 0; again < 2; again += 1) {
     const late = await user.getToken({ scopes: 'a', rejected });
     expect(late).toMatchObject({ accessToken: fresh, source: 'cache' });
-    // Once from this process's memory, once from the store.
     travel(61);
   }
   expect(await user.getToken({ scopes: 'b', rejected })).not.toMatchObject({ accessToken: rejected });
   await stage.expectAlive(user);
+});
+
+test('A20: an older token that would do as well is not served for a rejected one', async () => {
+  const user = await stage.signIn();
+  const older = user.first.accessToken;
+  const { accessToken: rejected = '' } = await user.getToken({ scopes: 'a', forceRefresh: true });
+  expect((await user.getToken('a b')).accessToken).toBe(older);
+  travel(1);
+  stage.provider.tokenCalls.length = 0;
+  const reply = await user.getToken({ scopes: 'a', rejected });
+  expect(reply).toMatchObject({ status: 200, source: 'provider', reason: 'forced' });
+  // Whoever was refused the older one gets the newest without a call.
+  expect(await user.getToken({ scopes: 'a', rejected: older })).toMatchObject({
+    accessToken: reply.accessToken,
+    source: 'cache',
+  });
+  expect(stage.provider.tokenCalls).toHaveLength(1);
 });
 
 test('A20: reporting some other token changes nothing', async () => {
