@@ -145,10 +145,13 @@ export class ClaimMismatchError extends OidcTokensError {
   }
 }
 
-/** The provider answered with something that cannot be used. */
+/** The provider answered with something that cannot be used; `error` is its error code, where it named one. */
 export class TokenEndpointError extends OidcTokensError {
-  constructor(message: string, cause?: unknown) {
-    super(message, { code: 'ERR_OIDC_TOKEN_ENDPOINT', status: 502, cause });
+  readonly error: string | undefined;
+
+  constructor(message: string, init: { error?: string; cause?: unknown } = {}) {
+    super(message, { code: 'ERR_OIDC_TOKEN_ENDPOINT', status: 502, cause: init.cause });
+    this.error = init.error === undefined ? undefined : safeText(init.error, 80);
   }
 }
 

@@ -91,7 +91,7 @@ export class RequestOidc {
     } catch (cause) {
       throw new TokenEndpointError(
         'The userinfo endpoint did not answer with claims about the signed-in user.',
-        cause,
+        { cause },
       );
     }
   }

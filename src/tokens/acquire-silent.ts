@@ -1,11 +1,6 @@
 import { accountOf, satisfiesStepUp } from '../core/claims.ts';
 import { decide } from '../core/decide.ts';
-import {
-  ConfigurationError,
-  ProviderUnavailableError,
-  ScopeNotGrantedError,
-  StoreUnavailableError,
-} from '../core/errors.ts';
+import { ProviderUnavailableError, ScopeNotGrantedError } from '../core/errors.ts';
 import type { Clock, Events, Logger, TokenMemory } from '../core/ports.ts';
 import type { SignedIn } from '../core/session-handle.ts';
 import type { Account, CachedToken } from '../core/token-cache.ts';
@@ -13,7 +8,7 @@ import type { NormalizedRequest } from '../core/token-request.ts';
 import type { CacheRecords, OpenRecord } from './cache-records.ts';
 import { Flights, isTimedOut, within } from './flights.ts';
 import type { Acquired, Refresher } from './refresh.ts';
-import { interactionError, shuttingDown } from './token-errors.ts';
+import { interactionError, mayServeStale, shuttingDown } from './token-errors.ts';
 
 /** What `req.getToken()` gives. */
 export interface TokenResult {
@@ -142,7 +137,7 @@ export class SilentAcquisition {
       this.#remember(session, request, acquired.token, 2 * session.sessionMs);
       return this.#result(session, acquired);
     } catch (error) {
-      if (fallback === undefined || fallback.expiresAt <= this.#parts.clock.now() || !isPassing(error))
+      if (fallback === undefined || fallback.expiresAt <= this.#parts.clock.now() || !mayServeStale(error))
         throw error;
       this.#parts.logger.warn('A token about to expire is served, because it could not be refreshed', {
         error: (error as Error).name,
@@ -225,13 +220,4 @@ export class SilentAcquisition {
 function flightKey(session: SignedIn, request: NormalizedRequest, isBackground: boolean): string {
   const how = [isBackground, request.forceRefresh, request.claims ?? '', request.rejected ?? ''];
   return JSON.stringify([session.handle.ref, request.key, ...how]);
-}
-
-/** Faults that pass by themselves or by an operator's hand: a token that is still good is better than them. */
-function isPassing(error: unknown): boolean {
-  return (
-    error instanceof ProviderUnavailableError ||
-    error instanceof ConfigurationError ||
-    error instanceof StoreUnavailableError
-  );
 }

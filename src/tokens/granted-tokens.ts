@@ -7,6 +7,7 @@ import type { GrantContext, GrantResult } from '../protocol/grants.ts';
 import { Flights, isTimedOut, within } from './flights.ts';
 import type { ProviderGate } from './provider-gate.ts';
 import type { Acquired } from './refresh.ts';
+import { mayServeStale } from './token-errors.ts';
 import { cachedToken } from './token-set.ts';
 
 export interface GrantedParts {
@@ -106,11 +107,11 @@ export class GrantedTokens {
               : 'no_cached_token';
       return { token, source: 'provider', reason };
     } catch (error) {
-      const isRefused = error instanceof ConfigurationError;
-      if (fallback === undefined || !(isRefused || error instanceof ProviderUnavailableError)) throw error;
-      this.#parts.logger[isRefused ? 'error' : 'warn'](
+      if (fallback === undefined || !mayServeStale(error)) throw error;
+      const { name, message } = error as Error;
+      this.#parts.logger[error instanceof ConfigurationError ? 'error' : 'warn'](
         'A token about to expire is served, because the provider gave no other',
-        { error: error.name, message: error.message },
+        { error: name, message },
       );
       return { token: fallback, source: 'cache', stale: true };
     }

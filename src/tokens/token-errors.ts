@@ -4,6 +4,7 @@ import {
   InteractionRequiredError,
   LoginError,
   ProviderUnavailableError,
+  StoreUnavailableError,
   safeText,
   TokenEndpointError,
 } from '../core/errors.ts';
@@ -24,7 +25,7 @@ export function shuttingDown(): ProviderUnavailableError {
   return new ProviderUnavailableError('This process is shutting down.', 1);
 }
 
-/** The error for an outcome of a refresh that neither the user nor another try can change now. */
+/** The error for an outcome of a token request that neither the user nor another try can change now. */
 export function failureError(outcome: Outcome): Error {
   switch (outcome.kind) {
     case 'throttled':
@@ -33,7 +34,7 @@ export function failureError(outcome: Outcome): Error {
       return new ProviderUnavailableError('The provider cannot be reached. The tokens are kept; try again.');
     case 'ambiguous':
       return new ProviderUnavailableError(
-        'The provider did not answer a refresh. The tokens are kept; try again.',
+        'The provider did not answer the token request. The tokens are kept; try again.',
       );
     case 'configuration':
       return new ConfigurationError(
@@ -45,13 +46,29 @@ export function failureError(outcome: Outcome): Error {
             "The provider's keys cannot be had, so its ID token cannot be checked.",
           )
         : new TokenEndpointError(
-            `The provider answered a refresh with something that is not to be believed (${outcome.because}).`,
+            `The provider answered the token request with something that is not to be believed (${outcome.because}).`,
           );
-    default:
+    default: {
+      const error = outcome.kind === 'failed' ? outcome.error : outcome.kind;
       return new TokenEndpointError(
-        `The provider answered a refresh with an error (${outcome.kind === 'failed' ? safeText(outcome.error, 80) : outcome.kind}).`,
+        `The provider answered the token request with an error (${safeText(error, 80)}).`,
+        { error },
       );
+    }
   }
+}
+
+/**
+ * Faults that pass by themselves or by an operator's hand: a token that is still good is better than them. Not so an
+ * answer with tokens that is not to be believed.
+ */
+export function mayServeStale(error: unknown): boolean {
+  return (
+    error instanceof ProviderUnavailableError ||
+    error instanceof ConfigurationError ||
+    error instanceof StoreUnavailableError ||
+    (error instanceof TokenEndpointError && error.error !== undefined)
+  );
 }
 
 /** The error for a code that could not be redeemed. */

@@ -127,7 +127,7 @@ describe('causes', () => {
     ['very deep', deep],
   ])('%s: no secret, however it is printed', (_name, cause) => {
     const output = collectConsole();
-    const errors = [new TokenEndpointError('m', cause), new LoginError('m', { error: 'e', cause })];
+    const errors = [new TokenEndpointError('m', { cause }), new LoginError('m', { error: 'e', cause })];
     for (const error of errors) console.error(error, JSON.stringify(error));
     output.restore();
     const printed = errors.map((error) => inspect(error, { depth: Infinity, showHidden: true }));
@@ -149,13 +149,16 @@ describe('causes', () => {
       cause: { message: 'connect ECONNREFUSED', code: 'ECONNREFUSED' },
     });
     const own = new ConfigurationError('own');
-    expect(new TokenEndpointError('m', own).cause).toBe(own);
+    expect(new TokenEndpointError('m', { cause: own }).cause).toBe(own);
     expect(new TokenEndpointError('m')).not.toHaveProperty('cause');
   });
 
   test('a cause of another realm is read by its fields', () => {
     const foreign = { name: 'Error', message: 'foreign', code: 'E', cause: null, extra: TOKEN };
-    expect(inspect(new TokenEndpointError('m', foreign))).not.toContain(TOKEN);
-    expect(new TokenEndpointError('m', foreign).cause).toMatchObject({ message: 'foreign', code: 'E' });
+    expect(inspect(new TokenEndpointError('m', { cause: foreign }))).not.toContain(TOKEN);
+    expect(new TokenEndpointError('m', { cause: foreign }).cause).toMatchObject({
+      message: 'foreign',
+      code: 'E',
+    });
   });
 });

@@ -219,3 +219,11 @@ test('A13: an error that no rule knows is a 502 without a second call, and the t
   await expectErrorPage(user, 502);
   await expectRecovery(user);
 });
+
+test('A13: … and a token that is still good is served', async () => {
+  const user = await stage.signIn();
+  intoHardLeeway();
+  stage.provider.scriptAlways({ status: 400, json: { error: 'invalid_request' } });
+  expect(await user.getToken('a')).toMatchObject({ accessToken: user.first.accessToken, stale: true });
+  await expectRecovery(user);
+});
