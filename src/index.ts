@@ -17,7 +17,7 @@ export {
 } from './core/errors.ts';
 export type { Logger } from './core/ports.ts';
 export type { Account } from './core/token-cache.ts';
-export type { TokenRequest } from './core/token-request.ts';
+export type { TokenRequest, TokenRequestInput } from './core/token-request.ts';
 export type { AuthHandle } from './express/auth.ts';
 export { auth } from './express/auth.ts';
 export type { SessionTokens } from './express/for-session.ts';
@@ -44,7 +44,6 @@ export type {
   LoginOptions,
   RequestOidc,
   ResponseOidc,
-  TokenRequestInput,
 } from './express/request-surface.ts';
 export type { LogoutOptions } from './express/routes/logout.ts';
 export type { TokenResult } from './tokens/acquire-silent.ts';

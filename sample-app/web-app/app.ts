@@ -6,7 +6,7 @@ import { sendPage } from '../html.ts';
 import type { ApiAccess, ApiName, Client } from '../settings.ts';
 import { styleSheet } from '../style.ts';
 import { addContacts } from './contacts.ts';
-import { type GrantsOf, grantsAt } from './grants.ts';
+import { grantsAt } from './grants.ts';
 import { addHome } from './home.ts';
 import { problemPage, visitorOf } from './layout.ts';
 import { addMailAndCalendar } from './mail-and-calendar.ts';
@@ -30,13 +30,6 @@ export interface WebAppOptions extends Client {
   store?: Store;
   /** More pages, behind the sign-in. */
   addPages?: (app: Express) => void;
-}
-
-/** What the pages are made with. */
-export interface Surroundings {
-  access: WebAppOptions['access'];
-  stepUpAcr: string | undefined;
-  grantsOf: GrantsOf;
 }
 
 export interface WebApp {

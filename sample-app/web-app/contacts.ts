@@ -3,10 +3,10 @@ import { requiresAuth } from 'express-oidc-tokens';
 import { type Html, html, sendPage } from '../html.ts';
 import type { ContactsAnswer } from '../web-api/app.ts';
 import type { Caller } from '../web-api/caller.ts';
-import type { Surroundings } from './app.ts';
 import { callApi } from './call-api.ts';
 import type { Grants } from './grants.ts';
 import { notSetUpPage, page, visitorOf } from './layout.ts';
+import type { Surroundings } from './surroundings.ts';
 import { because, fromWhere, grantsEntry } from './token-card.ts';
 
 /** The API behind this page calls a second one on behalf of the user. Here it looks like any other call. */

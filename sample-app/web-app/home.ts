@@ -1,8 +1,8 @@
 import type { Express } from 'express';
 import { type Html, html, sendPage } from '../html.ts';
-import type { Surroundings } from './app.ts';
 import { inWords } from './grants.ts';
 import { page, type Visitor, visitorOf } from './layout.ts';
+import type { Surroundings } from './surroundings.ts';
 
 /** Each kind of token has its page. */
 const tour: { href: string; name: string; what: string; look: string }[] = [

@@ -3,9 +3,9 @@ import { requiresAuth } from 'express-oidc-tokens';
 import { type Html, html, sendPage } from '../html.ts';
 import type { ApiAccess } from '../settings.ts';
 import type { CalendarEvent, Message } from '../web-api/data.ts';
-import type { Surroundings } from './app.ts';
 import { callApi } from './call-api.ts';
 import { notSetUpPage, page, visitorOf } from './layout.ts';
+import type { Surroundings } from './surroundings.ts';
 import { tokenCard } from './token-card.ts';
 
 type Name = 'mail' | 'calendar';

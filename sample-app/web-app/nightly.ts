@@ -1,10 +1,10 @@
 import type { Express } from 'express';
 import { type AuthHandle, requiresAuth } from 'express-oidc-tokens';
 import { type Html, html, sendPage } from '../html.ts';
-import type { Surroundings } from './app.ts';
 import type { Grants } from './grants.ts';
 import { notSetUpPage, page, visitorOf } from './layout.ts';
 import { NightlyJob, type Run } from './nightly-job.ts';
+import type { Surroundings } from './surroundings.ts';
 import { because, grantsEntry } from './token-card.ts';
 
 /** A page about the job. The job needs neither it nor anybody who is signed in. */

@@ -2,10 +2,10 @@ import type { Express } from 'express';
 import { requiresAuth } from 'express-oidc-tokens';
 import { html, sendPage } from '../html.ts';
 import type { Payment } from '../web-api/data.ts';
-import type { Surroundings } from './app.ts';
 import { callApi } from './call-api.ts';
 import { notSetUpPage, page, visitorOf } from './layout.ts';
 import { signInCard } from './sign-in-card.ts';
+import type { Surroundings } from './surroundings.ts';
 
 /**
  * Nothing here asks for a second factor: the API does. Its 401 says `insufficient_user_authentication` (RFC 9470), and

@@ -1,9 +1,9 @@
 import type { Express } from 'express';
 import { requiresAuth } from 'express-oidc-tokens';
 import { html, sendPage } from '../html.ts';
-import type { Surroundings } from './app.ts';
 import { page, visitorOf } from './layout.ts';
 import { signInCard } from './sign-in-card.ts';
+import type { Surroundings } from './surroundings.ts';
 
 const MAX_AGE_SECONDS = 60;
 

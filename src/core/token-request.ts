@@ -20,6 +20,9 @@ export interface TokenRequest {
   rejected?: string;
 }
 
+/** Scopes, a name from the option `resources`, or a request. */
+export type TokenRequestInput = string | readonly string[] | TokenRequest;
+
 /** A request in the one form that the rules work with. */
 export interface NormalizedRequest {
   readonly scopes: ScopeSet;
@@ -62,7 +65,7 @@ const FIELDS = [
  * @throws {TypeError} that names the field and what it must be.
  */
 export function normalizeRequest(
-  input: string | readonly string[] | TokenRequest | undefined,
+  input: TokenRequestInput | undefined,
   defaults: RequestDefaults,
 ): NormalizedRequest {
   if (typeof input === 'string' && Object.hasOwn(defaults.resources, input)) {

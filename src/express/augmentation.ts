@@ -1,6 +1,7 @@
+import type { TokenRequestInput } from '../core/token-request.ts';
 import type { TokenResult } from '../tokens/acquire-silent.ts';
 import type { Bearer } from './guards/requires-bearer.ts';
-import type { OnBehalfOfResult, RequestOidc, ResponseOidc, TokenRequestInput } from './request-surface.ts';
+import type { OnBehalfOfResult, RequestOidc, ResponseOidc } from './request-surface.ts';
 
 declare global {
   namespace Express {

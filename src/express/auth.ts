@@ -2,6 +2,7 @@ import type { NextFunction, Request, RequestHandler, Response } from 'express';
 import type { Store } from 'express-session';
 import type { Clock } from '../core/ports.ts';
 import { publicPath } from '../core/return-to.ts';
+import type { TokenRequestInput } from '../core/token-request.ts';
 import { expiryOf } from '../protocol/access-token.ts';
 import { makeContext, makeShared } from './composition.ts';
 import { type Context, signedIn } from './context.ts';
@@ -19,7 +20,6 @@ import {
   type OnBehalfOfResult,
   RequestOidc,
   ResponseOidc,
-  type TokenRequestInput,
 } from './request-surface.ts';
 import { callbackRoute } from './routes/callback.ts';
 import { loginRoute } from './routes/login.ts';

@@ -1,10 +1,10 @@
 import { InteractionRequiredError } from '../core/errors.ts';
 import { isScope, scopeSet } from '../core/scopes.ts';
+import type { TokenRequestInput } from '../core/token-request.ts';
 import { type NormalizedRequest, normalizeRequest } from '../core/token-request.ts';
 import { parseWwwAuthenticate } from '../core/www-authenticate.ts';
 import { isSecureUrl } from '../protocol/fetch.ts';
 import type { TokenResult } from '../tokens/acquire-silent.ts';
-import type { TokenRequestInput } from './request-surface.ts';
 import type { Settings } from './settings.ts';
 
 /** How `fetchWithToken` gets tokens: silently, and how it tells the user's browser that only the user can help. */

@@ -1,9 +1,9 @@
 import { ConfigurationError, InteractionRequiredError } from '../core/errors.ts';
 import { readHandle, type SignedIn } from '../core/session-handle.ts';
+import type { TokenRequestInput } from '../core/token-request.ts';
 import { normalizeRequest } from '../core/token-request.ts';
 import type { TokenResult } from '../tokens/acquire-silent.ts';
 import type { Context } from './context.ts';
-import type { TokenRequestInput } from './request-surface.ts';
 import { HANDLE_FIELD, readSession, sessionLengthOf } from './session.ts';
 
 /** Silent acquisition for a session, without a request: for WebSockets, queues and jobs. */

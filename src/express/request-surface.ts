@@ -11,7 +11,7 @@ import {
   parseClaims,
   parseMaxAge,
   parseResource,
-  type TokenRequest,
+  type TokenRequestInput,
   userInfoRequest,
 } from '../core/token-request.ts';
 import { userInfo } from '../protocol/grants.ts';
@@ -26,8 +26,6 @@ import { knownFields, nonEmpty } from './option-values.ts';
 import { sendToProvider } from './routes/login.ts';
 import { type LogoutOptions, logout } from './routes/logout.ts';
 import { dropHandle, saveSession } from './session.ts';
-
-export type TokenRequestInput = string | readonly string[] | TokenRequest;
 
 /** `req.oidc`: who is signed in. Synchronous where it says nothing else, and then never touching a store. */
 export class RequestOidc {
