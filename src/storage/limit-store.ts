@@ -1,6 +1,6 @@
 import type { SessionData, Store } from 'express-session';
 import { StoreUnavailableError } from '../core/errors.ts';
-import type { Events } from '../core/ports.ts';
+import type { Events, Logger } from '../core/ports.ts';
 import { startDeadline } from './deadline.ts';
 import { RECORD_PREFIX, type StoreDeadlines } from './session-store-calls.ts';
 
@@ -22,10 +22,14 @@ function isFault(error: unknown): boolean {
  *
  * Our own records have deadlines of their own.
  */
-export function limitStore(store: Store, { readMs, writeMs }: StoreDeadlines, events: Events): void {
+export function limitStore(
+  store: Store,
+  { readMs, writeMs }: StoreDeadlines,
+  { events, logger }: { events: Events; logger: Logger },
+): void {
   const { get, set, destroy, touch } = store;
 
-  const within = (deadlineMs: number, what: string, done: Done, isLateHarmless = false): Done => {
+  const within = (deadlineMs: number, what: string, done: Done): Done => {
     let isOver = false;
     const end: Done = (...answer) => {
       if (isOver) return;
@@ -39,8 +43,7 @@ export function limitStore(store: Store, { readMs, writeMs }: StoreDeadlines, ev
     };
     const cancel = startDeadline(deadlineMs, () => {
       events.storeTimedOut({});
-      if (isLateHarmless) end();
-      else end(new StoreUnavailableError(`The session store did not ${what} within ${deadlineMs} ms.`));
+      end(new StoreUnavailableError(`The session store did not ${what} within ${deadlineMs} ms.`));
     });
     return end;
   };
@@ -54,7 +57,12 @@ export function limitStore(store: Store, { readMs, writeMs }: StoreDeadlines, ev
     destroy.call(store, id, limited(id, writeMs, 'destroy the session', done));
   if (touch) {
     // The answer is on its way. On an error Express would cut the connection, which may carry the next request by now.
+    const goOn = (done: Done): Done =>
+      within(writeMs, 'keep the session', (error) => {
+        if (error) logger.warn('A session was not kept longer', { error: (error as Error).message });
+        done();
+      });
     store.touch = (id: string, session: SessionData, done?: Done) =>
-      touch.call(store, id, session, done && within(writeMs, 'keep the session', done, true));
+      touch.call(store, id, session, done && goOn(done));
   }
 }

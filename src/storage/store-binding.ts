@@ -64,7 +64,7 @@ export function bindStore(store: Store, options: BindingOptions): StoreBinding {
 }
 
 function bindAnew(store: Store, options: BindingOptions): SharedBinding {
-  if (!isInProcess(store)) limitStore(store, options.storeDeadlines, options.events);
+  if (!isInProcess(store)) limitStore(store, options.storeDeadlines, options);
   const engine = options.redis ?? redisOf(store);
   const binding = engine === undefined ? bindAnyStore(store, options) : bindRedis(store, engine, options);
   bindings.set(store, binding);

@@ -275,15 +275,22 @@ describe('B35: a slow store', () => {
   });
 });
 
-test('B35: a session that cannot be kept longer in time: the answer is whole, and its connection stays', async () => {
+test('B35: a session that cannot be kept longer: the answer is whole, and its connection stays', async () => {
   const opened = await storeFactories.find(({ name }) => name === 'session-file-store')!.open();
   try {
     const store = countingStore(opened.store);
     const app = await openApp(await openProvider(), { store, auth: { storeWriteTimeoutMs: 300 } });
     const browser = await signedIn(app);
     await silent(browser, app);
-    store.fault = { touch: 'hang' };
-    for (const _ of [1, 2, 3]) expect(await silent(browser, app)).toMatchObject({ source: 'cache' });
+    for (const touch of ['hang', 'fail'] as const) {
+      store.fault = { touch };
+      for (const _ of [1, 2, 3]) expect(await silent(browser, app)).toMatchObject({ source: 'cache' });
+    }
+    const warnings = app.logs.filter(({ message }) => message === 'A session was not kept longer');
+    expect(warnings.map(({ details }) => details)).toEqual([
+      ...Array(3).fill({ error: 'The session store did not keep the session within 300 ms.' }),
+      ...Array(3).fill({ error: 'The session store could not keep the session.' }),
+    ]);
     await closeAll();
   } finally {
     await opened.close();
