@@ -33,7 +33,7 @@ export interface Shared {
   readonly onBehalfOf: OnBehalfOfAcquisition;
   readonly bearers: Bearers;
   /** Token requests that were read before, by their text. */
-  readonly normalized: Map<string, NormalizedRequest>;
+  readonly normalized: Map<string | undefined, NormalizedRequest>;
 }
 
 /** What it shares between the requests of one session store. */

@@ -251,12 +251,12 @@ function acquire(
 
 const MAX_REMEMBERED = 1000;
 
-/** Apps ask with the same few texts again and again; those are read once. */
+/** Apps ask with the same few texts, or none, again and again; those are read once. */
 function normalize(
   { normalized, settings }: Shared,
   input: TokenRequestInput | undefined,
 ): NormalizedRequest {
-  if (typeof input !== 'string') return normalizeRequest(input, settings.requestDefaults);
+  if (typeof input === 'object') return normalizeRequest(input, settings.requestDefaults);
   const known = normalized.get(input);
   if (known !== undefined) return known;
   const request = normalizeRequest(input, settings.requestDefaults);
