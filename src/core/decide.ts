@@ -59,10 +59,10 @@ export function decide(cache: TokenCache | undefined, request: NormalizedRequest
   const unexpired = matching.filter((token) => token.expiresAt > now);
   const servable = unexpired.filter((token) => token.accessToken !== request.rejected);
   const skipsCache = request.forceRefresh || request.claims !== undefined;
-  // What made an API refuse a token may have ended the older ones too: they would be refused in turn.
-  const newer = newerThan(cache, request.rejected);
+  const outdated = outdatedBy(cache, request);
   const best = servable.find(
-    (token) => newer.includes(token) && now < hardExpiry(token) && token.cachedAt <= now + CLOCK_STEP_SECONDS,
+    (token) =>
+      !outdated.includes(token) && now < hardExpiry(token) && token.cachedAt <= now + CLOCK_STEP_SECONDS,
   );
   if (best !== undefined && !skipsCache) {
     return {
@@ -85,10 +85,14 @@ export function decide(cache: TokenCache | undefined, request: NormalizedRequest
   };
 }
 
-/** The access tokens stored after this one; all, where it is gone. */
-function newerThan(cache: TokenCache, accessToken: string | undefined): readonly CachedToken[] {
-  const index = cache.accessTokens.findIndex((token) => token.accessToken === accessToken);
-  return cache.accessTokens.slice(index + 1);
+/**
+ * Tokens older than the rejected one: what made an API refuse it may have ended them too, and each would be refused in
+ * turn. Not where it merely lacked a scope.
+ */
+function outdatedBy({ accessTokens }: TokenCache, request: NormalizedRequest): readonly CachedToken[] {
+  const index = accessTokens.findIndex((token) => token.accessToken === request.rejected);
+  const rejected = accessTokens[index];
+  return rejected && includesAll(rejected.scopes, request.scopes) ? accessTokens.slice(0, index) : [];
 }
 
 function mayRefresh(cache: TokenCache, request: NormalizedRequest, now: number): boolean {

@@ -110,6 +110,7 @@ describe('the request', () => {
     ['an older one rejected', [good], { rejected: 'at-old' }, { kind: 'hit', token: good }],
     ['one rejected of two', [good, better], { rejected }, { kind: 'hit', token: better }],
     ['the newer one of two', [better, good], { rejected }, { kind: 'refresh', fallback: better }],
+    ['one that lacks a scope', [better, good], { rejected, scopes: 'a b' }, { kind: 'hit', token: better }],
     ['about to expire', [late], {}, { kind: 'refresh', reason: 'expired', fallback: late }],
     ['expired', [gone], {}, { kind: 'refresh', reason: 'expired', fallback: undefined }],
     ['nothing cached', [], {}, { kind: 'refresh', reason: 'no_cached_token', fallback: undefined }],
