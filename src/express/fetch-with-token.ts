@@ -1,7 +1,6 @@
 import { InteractionRequiredError } from '../core/errors.ts';
 import { isScope, scopeSet } from '../core/scopes.ts';
-import type { TokenRequestInput } from '../core/token-request.ts';
-import { type NormalizedRequest, normalizeRequest } from '../core/token-request.ts';
+import { type NormalizedRequest, normalizeRequest, type TokenRequestInput } from '../core/token-request.ts';
 import { parseWwwAuthenticate } from '../core/www-authenticate.ts';
 import { isSecureUrl } from '../protocol/fetch.ts';
 import type { TokenResult } from '../tokens/acquire-silent.ts';
