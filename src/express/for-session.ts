@@ -1,7 +1,6 @@
 import { ConfigurationError, InteractionRequiredError } from '../core/errors.ts';
 import { readHandle, type SignedIn } from '../core/session-handle.ts';
-import type { TokenRequestInput } from '../core/token-request.ts';
-import { normalizeRequest } from '../core/token-request.ts';
+import { normalizeRequest, type TokenRequestInput } from '../core/token-request.ts';
 import type { TokenResult } from '../tokens/acquire-silent.ts';
 import type { Context } from './context.ts';
 import { HANDLE_FIELD, readSession, sessionLengthOf } from './session.ts';
