@@ -169,6 +169,24 @@ describe('login CSRF (RFC 9700 §4.7): the attacker’s callback in the victim�
   });
 });
 
+describe('an answer without state', () => {
+  test.each([
+    ['a code', { state: undefined }, 'does not say which sign-in'],
+    ['an error', { state: undefined, code: undefined, error: 'access_denied' }, 'You did not allow'],
+  ])('%s, each time: a page, not one login after the other', async (_name, changes, text) => {
+    const page = await victim.navigate(withParameters(await heldCallback(victim, app), changes));
+    expectSafe(page, { app, provider, only: [400] });
+    expect(page.hops).toHaveLength(1);
+    expect(page.text).toContain(text);
+  });
+
+  test('that nobody asked for, as where sign-ins begin at the provider: a login of the user’s own', async () => {
+    expect((await victim.navigate(`${app.url}/callback?code=c`)).url).toBe(`${app.url}/`);
+    expect(await whoIs(victim, app)).toBe('signed in as alice');
+    expect(codes()).not.toContain('c');
+  });
+});
+
 describe('replay', () => {
   test('the same callback again, in the same browser: signed in, one redemption', async () => {
     const callback = await heldCallback(victim, app, '/user');

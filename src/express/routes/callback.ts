@@ -60,14 +60,14 @@ async function handleResponse(
   if (outcome === undefined) {
     const transaction = pending?.transaction;
     if (pending === undefined || transaction?.browser !== browser)
-      return unknownState(context, req, res, state, transaction);
+      return unknownState(context, req, res, response, transaction);
     const login = { state, response, transaction: pending.transaction };
     outcome = redemptions.start(stateHash, pending.transaction.browser, clock.now(), () =>
       pending.isTaken ? awaitOutcome(context, state) : redeem(context, req, login),
     );
   }
   const end = await outcome;
-  if (end === undefined) return unknownState(context, req, res, state, pending?.transaction);
+  if (end === undefined) return unknownState(context, req, res, response, pending?.transaction);
   const { sessionId, returnTo } = end;
   if (req.sessionID !== sessionId) await adoptSession(req, sessionId, settings.storeWriteTimeoutMs);
   redirect(res, req.method === 'POST' ? 303 : 302, returnTo);
@@ -89,13 +89,20 @@ async function unknownState(
   context: Context,
   req: Request,
   res: Response,
-  state: string,
+  response: URLSearchParams,
   transaction: Transaction | undefined,
 ): Promise<void> {
   const { baseUrl } = context.settings;
+  const state = response.get('state') ?? '';
   if (signedIn(context, req) !== undefined) {
     redirect(res, 302, transaction?.returnTo ?? homePath(baseUrl));
     return;
+  }
+  // A provider that leaves the state out would do so again, and nothing in its answer would tell of the restart.
+  if (state === '' && getLoginState(req)?.states.length) {
+    throw new LoginError('The provider does not say which sign-in it answers, so its answer is not used.', {
+      error: response.get('error') || 'invalid_response',
+    });
   }
   if (isRestarted(state)) {
     throw new LoginError(
