@@ -48,7 +48,12 @@ export function without(all: ScopeSet, some: ScopeSet): ScopeSet {
   return all.filter((scope) => !some.includes(scope));
 }
 
-/** The scopes a token answer grants: its `scope`, or what was asked when it says nothing (RFC 6749 §5.1). */
+/**
+ * The scopes a token answer grants: its `scope`, or what was asked when it says nothing (RFC 6749 §5.1). LinkedIn and
+ * others separate them by commas; a comma inside a scope that was asked for is its own.
+ */
 export function grantedScopes(scope: string | undefined, asked: ScopeSet): ScopeSet {
-  return scope === undefined ? asked : scopeSet(scope.split(/\s+/).filter((token) => token !== ''));
+  if (scope === undefined) return asked;
+  const words = scope.split(/\s+/).flatMap((word) => (asked.includes(word) ? word : word.split(',')));
+  return scopeSet(words.filter((word) => word !== ''));
 }

@@ -52,6 +52,12 @@ test('what was granted: what the answer says, else what was asked', () => {
   expect(grantedScopes(undefined, ['x'])).toEqual(['x']);
 });
 
+test('what was granted, separated by commas', () => {
+  expect(grantedScopes('email,openid,profile', ['openid'])).toEqual(['email', 'openid', 'profile']);
+  expect(grantedScopes('b,, a,', ['x'])).toEqual(['a', 'b']);
+  expect(grantedScopes('a,b c,d', ['a,b'])).toEqual(['a,b', 'c', 'd']);
+});
+
 test('what is missing', () => {
   expect(without(['a', 'b', 'c'], ['b'])).toEqual(['a', 'c']);
 });

@@ -58,6 +58,7 @@ test('A8: defaultLifetime is an option', async () => {
 
 test.each<[string, (answer: Record<string, unknown>) => unknown]>([
   ['scope as an array', (answer) => ({ ...answer, scope: ['a', 'b'] })],
+  ['scope with commas', (answer) => ({ ...answer, scope: 'a,b' })],
   ['scope with odd spaces', (answer) => ({ ...answer, scope: ' a  b ' })],
   ['scope: null', (answer) => ({ ...answer, scope: null })],
   ['no token_type', without('token_type')],
