@@ -1,6 +1,7 @@
 import { clientCredentialsGrant, genericGrantRequest } from 'openid-client';
 import type { Target } from '../core/token-request.ts';
 import { type GrantContext, type GrantResult, runGrant, targetParameters } from './grants.ts';
+import { listed } from './metadata.ts';
 import type { Connection } from './provider.ts';
 
 const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
@@ -49,7 +50,7 @@ export async function onBehalfOf(
 /** `auto`: what discovery offers, token exchange first. */
 function grantTypeOf(grant: OnBehalfOfGrant, { server }: Connection): string {
   if (grant === 'jwt_bearer') return JWT_BEARER;
-  const offered = server.grant_types_supported ?? [];
+  const offered = listed(server.grant_types_supported) ?? [];
   const isOnlyJwtBearer = offered.includes(JWT_BEARER) && !offered.includes(TOKEN_EXCHANGE);
   return grant === 'auto' && isOnlyJwtBearer ? JWT_BEARER : TOKEN_EXCHANGE;
 }

@@ -9,6 +9,7 @@ import {
 import { ConfigurationError, ProviderUnavailableError, safeText } from '../core/errors.ts';
 import type { ScopeSet } from '../core/scopes.ts';
 import { endpointUrl } from './fetch.ts';
+import { listed } from './metadata.ts';
 import type { Connection } from './provider.ts';
 
 export type AuthorizationParams = Readonly<Record<string, string | readonly string[]>>;
@@ -39,7 +40,7 @@ export function newAuthorizationSecrets(): { state: string; nonce: string; verif
 
 /** The scopes to ask for: without `offline_access` where the provider says that it does not know it. */
 export function supportedScopes(scopes: ScopeSet, { server }: Connection): ScopeSet {
-  const supported = server.scopes_supported;
+  const supported = listed(server.scopes_supported);
   if (supported === undefined || supported.includes('offline_access')) return scopes;
   return scopes.filter((scope) => scope !== 'offline_access');
 }
@@ -59,7 +60,7 @@ export async function authorizationUrl(connection: Connection, request: Authoriz
     request.pushed === 'always' ||
     (request.pushed === 'auto' && server.require_pushed_authorization_requests === true);
   if (!mustPush) return buildAuthorizationUrl(config, parameters);
-  if (server.pushed_authorization_request_endpoint === undefined) {
+  if (server.pushed_authorization_request_endpoint == null) {
     throw new ConfigurationError(
       "The provider takes no pushed authorization requests: set pushedAuthorizationRequests to 'auto'.",
     );

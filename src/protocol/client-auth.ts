@@ -10,6 +10,7 @@ import {
   TlsClientAuth,
 } from 'openid-client';
 import { ConfigurationError } from '../core/errors.ts';
+import { listed } from './metadata.ts';
 
 export type ClientAuthMethod =
   | 'auto'
@@ -78,7 +79,7 @@ function byMethod(
 function offeredMethod(server: ServerMetadata, credentials: ClientCredentials): FixedMethod {
   if (credentials.clientPrivateKey !== undefined) return 'private_key_jwt';
   if (credentials.clientSecret === undefined) return 'none';
-  const offered = server.token_endpoint_auth_methods_supported ?? ['client_secret_basic'];
+  const offered = listed(server.token_endpoint_auth_methods_supported) ?? ['client_secret_basic'];
   const method = (['client_secret_post', 'client_secret_basic', 'client_secret_jwt'] as const).find(
     (candidate) => offered.includes(candidate),
   );

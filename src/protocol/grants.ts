@@ -211,7 +211,7 @@ export async function revokeRefreshToken(
   { config, server }: Connection,
   refreshToken: string,
 ): Promise<boolean> {
-  if (server.revocation_endpoint === undefined) return false;
+  if (server.revocation_endpoint == null) return false;
   await tokenRevocation(config, refreshToken, { token_type_hint: 'refresh_token' });
   return true;
 }

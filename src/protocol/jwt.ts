@@ -192,8 +192,8 @@ function isUsableKey(key: unknown): key is JWK {
   if (typeof key !== 'object' || key === null) return false;
   const { kty, use, key_ops: operations } = key as Record<string, unknown>;
   if (kty !== 'RSA' && kty !== 'EC' && kty !== 'OKP') return false;
-  if (use !== undefined && use !== 'sig') return false;
-  return operations === undefined || (Array.isArray(operations) && operations.includes('verify'));
+  if ((use ?? 'sig') !== 'sig') return false;
+  return operations == null || (Array.isArray(operations) && operations.includes('verify'));
 }
 
 function publicPart(key: JWK): JWK {
@@ -205,9 +205,12 @@ function publicPart(key: JWK): JWK {
 }
 
 function candidates(keys: JWK[], alg: string, kid: string | undefined): JWK[] {
-  return keys.filter(
-    (key) => keyTypeOf(alg) === key.kty && (key.alg ?? alg) === alg && (kid === undefined || key.kid === kid),
-  );
+  return keys.filter((key) => keyTypeOf(alg) === key.kty && (key.alg ?? alg) === alg && isUnder(kid, key));
+}
+
+/** Either may leave the id out (RFC 7515 §4.1.4, RFC 7517 §4.5); the signature then decides. */
+function isUnder(kid: string | undefined, key: JWK): boolean {
+  return kid === undefined || key.kid === undefined || key.kid === kid;
 }
 
 function keyTypeOf(alg: string): string {

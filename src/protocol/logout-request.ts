@@ -12,7 +12,7 @@ export function endSessionUrl(
   { config, server, allowInsecureRequests }: Connection,
   logout: { idToken: string | undefined; postLogoutRedirectUri: string },
 ): URL | undefined {
-  if (server.end_session_endpoint === undefined) return undefined;
+  if (server.end_session_endpoint == null) return undefined;
   endpointUrl(server.end_session_endpoint, 'end_session_endpoint', allowInsecureRequests);
   return buildEndSessionUrl(config, {
     post_logout_redirect_uri: logout.postLogoutRedirectUri,

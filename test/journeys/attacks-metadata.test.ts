@@ -85,6 +85,36 @@ describe('discovery', () => {
     },
   );
 
+  test.each<[string, unknown]>([
+    ['null', null],
+    ['a number', 5],
+    ['an object', {}],
+  ])('lists that are %s: as if left out', async (_name, list) => {
+    metadata({
+      scopes_supported: list,
+      response_modes_supported: list,
+      token_endpoint_auth_methods_supported: list,
+      grant_types_supported: list,
+      code_challenge_methods_supported: list,
+      id_token_signing_alg_values_supported: list,
+    });
+    await browser.login(stage.app, '/user');
+    expect(await whoIs(browser, stage.app)).toBe('signed in as alice');
+    expect(provider.authorizations.at(-1)?.scope).toContain('offline_access');
+    expect(provider.tokenCalls.at(-1)?.headers.authorization).toMatch(/^Basic /);
+    expect((await browser.fetchJson(`${stage.app.url}/token?force`)).json).toMatchObject({
+      reason: 'forced',
+    });
+  });
+
+  test('endpoints that are null: as if left out, and nothing to warn about', async () => {
+    metadata({ revocation_endpoint: null, end_session_endpoint: null, mtls_endpoint_aliases: null });
+    await browser.login(stage.app);
+    const warnings = stage.app.logs.length;
+    expect((await browser.navigate(`${stage.app.url}/logout`)).text).toBe('anonymous');
+    expect(stage.app.logs.slice(warnings)).toEqual([]);
+  });
+
   test('no metadata can take PKCE, state or nonce away', async () => {
     metadata({
       code_challenge_methods_supported: ['plain'],

@@ -128,6 +128,12 @@ describe('no kid', () => {
     await verify(await withoutKid(ec, {}, 'ES256'), ['ES256']);
   });
 
+  test.each([undefined, null])('in the key set (%p), but in the JWT: any that fits', async (kid) => {
+    serve({ ...publicOf(ec), kid }, { ...publicOf(rsa), kid });
+    await verify(await signedBy(rsa));
+    await expect(verify(await signedBy(otherRsa))).rejects.toThrow(InvalidJwtError);
+  });
+
   test('none that fits: not believed', async () => {
     serve(publicOf(ec), publicOf(rsa));
     await expect(verify(await withoutKid(otherRsa))).rejects.toThrow(InvalidJwtError);
@@ -183,6 +189,7 @@ describe('a key for another use is not used', () => {
     ['use enc', { use: 'enc' }, false],
     ['use sig', { use: 'sig' }, true],
     ['no use', { use: undefined }, true],
+    ['null', { use: null, key_ops: null, alg: null, x5c: null }, true],
     ['key_ops sign', { key_ops: ['sign'] }, false],
     ['key_ops verify', { key_ops: ['sign', 'verify'] }, true],
     ['alg of another', { alg: 'RS512' }, false],
