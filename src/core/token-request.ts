@@ -105,9 +105,12 @@ function fromFields(request: TokenRequest, defaults: RequestDefaults): Normalize
   return { ...fields, key: requestKey(fields) };
 }
 
-/** The login's own token for calling the userinfo endpoint: the one kind of request in which `openid` counts. */
-export function userInfoRequest(): NormalizedRequest {
-  const fields = { scopes: ['openid'], resource: undefined, audience: undefined };
+/**
+ * The login's own token for calling the userinfo endpoint: the one kind of request in which `openid` counts. Providers
+ * that use `audience` take the token for the login's; one for a resource (RFC 8707) is for nothing else.
+ */
+export function userInfoRequest({ audience }: Target): NormalizedRequest {
+  const fields = { scopes: ['openid'], resource: undefined, audience };
   return {
     ...fields,
     forceRefresh: false,

@@ -83,7 +83,11 @@ export class RequestOidc {
    * @throws {TokenEndpointError} when the endpoint does not answer with claims about this user.
    */
   async fetchUserInfo(): Promise<Record<string, unknown>> {
-    const { accessToken, account } = await acquire(this.#context, this.#req, userInfoRequest());
+    const { accessToken, account } = await acquire(
+      this.#context,
+      this.#req,
+      userInfoRequest(this.#context.settings.requestDefaults.target),
+    );
     try {
       return await userInfo(await this.#context.provider.connect(), accessToken, account.subject);
     } catch (cause) {

@@ -100,6 +100,6 @@ describe('keys', () => {
       { scopes: 'a', resource: R1, audience: 'api' },
       { scopes: 'a', resource: `${R1}/` },
     ];
-    expect(new Set([...requests.map(keyOf), userInfoRequest().key]).size).toBe(requests.length + 1);
+    expect(new Set([...requests.map(keyOf), userInfoRequest({}).key]).size).toBe(requests.length + 1);
   });
 });
