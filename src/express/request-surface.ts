@@ -14,7 +14,7 @@ import {
   type TokenRequestInput,
   userInfoRequest,
 } from '../core/token-request.ts';
-import { userInfo } from '../protocol/grants.ts';
+import { userInfo } from '../protocol/user-info.ts';
 import type { Assertion } from '../tokens/acquire-on-behalf-of.ts';
 import type { TokenResult } from '../tokens/acquire-silent.ts';
 import type { Acquired } from '../tokens/refresh.ts';

@@ -2,7 +2,6 @@ import { decodeJwt } from 'jose';
 import {
   AuthorizationResponseError,
   authorizationCodeGrant,
-  fetchUserInfo,
   refreshTokenGrant,
   tokenRevocation,
 } from 'openid-client';
@@ -195,15 +194,6 @@ function asTypedError(error: unknown): unknown {
     );
   }
   return error;
-}
-
-/** The claims of the userinfo endpoint (OpenID Connect Core §5.3), checked to be about `subject`. */
-export async function userInfo(
-  connection: Connection,
-  accessToken: string,
-  subject: string,
-): Promise<Record<string, unknown>> {
-  return { ...(await fetchUserInfo(connection.config, accessToken, subject)) };
 }
 
 /** Tells the provider that a refresh token is not needed any more (RFC 7009). False where it has no such endpoint. */

@@ -14,6 +14,7 @@ import { type ClientCredentials, clientAuthentication } from './client-auth.ts';
 import { type Fetch, guardedFetch } from './fetch.ts';
 import { KeySet } from './jwt.ts';
 import { exchangeFetch } from './token-response.ts';
+import { verifiedClaimsFetch } from './user-info.ts';
 
 export interface ProviderSettings extends ClientCredentials {
   readonly issuer: URL;
@@ -100,7 +101,7 @@ export class Provider {
       const config = await discovery(settings.issuer, settings.clientId, this.#metadata(), authentication, {
         // What may be plain http is decided by guardedFetch, which knows loopback addresses.
         execute: [allowInsecureRequests],
-        [customFetch]: exchangeFetch(this.#fetch) as CustomFetch,
+        [customFetch]: this.#clientFetch() as CustomFetch,
         timeout: DISCOVERY_TIMEOUT_SECONDS,
       });
       config.timeout = settings.grantTimeoutMs / 1000;
@@ -123,6 +124,12 @@ export class Provider {
       }
       throw discoveryError(error, settings.issuer);
     }
+  }
+
+  #clientFetch(): Fetch {
+    const { clientId } = this.settings;
+    const expected = () => ({ clientId, issuer: this.#connection?.server.issuer });
+    return verifiedClaimsFetch(exchangeFetch(this.#fetch), this.#keys, expected);
   }
 
   #metadata(): Partial<ClientMetadata> {
