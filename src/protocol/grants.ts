@@ -150,12 +150,12 @@ async function verifyIdToken(idToken: string, { keys, idTokenSigningAlg }: Conne
   await keys.verify(idToken, [idTokenSigningAlg]);
 }
 
-/** What openid-client or we found wrong, without the token: its code, and the claim that it is about. */
+/** What openid-client or we found wrong: its code, and the words for it, which name header fields and claims alone. */
 function detailOf(error: unknown): string {
   if (error instanceof InvalidJwtError) return error.message;
-  const { code, cause } = error as { code?: unknown; cause?: { cause?: { claim?: unknown } } };
-  const claim = cause?.cause?.claim;
-  return `${typeof code === 'string' ? code : 'unknown'}${typeof claim === 'string' ? ` (${claim})` : ''}`;
+  const { code, cause } = error as { code?: unknown; cause?: { message?: unknown } };
+  const words = typeof cause?.message === 'string' ? `: ${safeText(cause.message, 200)}` : '';
+  return `${typeof code === 'string' ? code : 'unknown'}${words}`;
 }
 
 /** What openid-client says of an endpoint that it cannot call. */

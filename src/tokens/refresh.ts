@@ -205,8 +205,8 @@ export class Refresher {
   }
 
   /** What an operator sees of a failure. */
-  #report(outcome: Outcome, { status, error }: TokenEndpointFailure): void {
-    const details = { outcome: outcome.kind, status, error: error && safeText(error, 80) };
+  #report(outcome: Outcome, { status, error, detail }: TokenEndpointFailure): void {
+    const details = { outcome: outcome.kind, status, error: error && safeText(error, 80), detail };
     const { logger, events } = this.#parts;
     if (outcome.kind === 'configuration') logger.error('The provider refuses this client', details);
     else if (USERS_TURN.has(outcome.kind)) logger.info('A refresh needs the user', details);

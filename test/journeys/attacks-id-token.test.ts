@@ -147,6 +147,20 @@ describe('signature', () => {
     await expectRefused(forge);
   });
 
+  test.each<[string, (nonce: string) => unknown, RegExp]>([
+    ['the algorithm', (nonce) => signed({}, { alg: 'ES256' })(nonce), /unexpected JWT alg header/],
+    ['a claim', (nonce) => signed({ auth_time: 'noon' })(nonce), /auth_time .*must be a number/],
+    ['the audience', (nonce) => signed({ aud: 'another' })(nonce), /unexpected JWT aud /],
+  ])('what is wrong is in the log, at a login and at a refresh: %s', async (_name, forge, words) => {
+    const logged = app.logs.length;
+    await expectRefused(forge);
+    expect(app.logs.at(-1)?.details).toMatchObject({ cause: expect.stringMatching(words) });
+    forgeIdToken(provider, forge);
+    await browser.fetchJson(`${app.url}/token?force`);
+    expect(app.logs.slice(logged).map(({ level }) => level)).toEqual(['warn', 'warn']);
+    expect(app.logs.at(-1)?.details).toMatchObject({ detail: expect.stringMatching(words) });
+  });
+
   test('no kid, one key or many: accepted', async () => {
     const noKid = { header: { kid: undefined } };
     await expectAccepted(signed({}, noKid));
