@@ -63,6 +63,8 @@ test.each<[string, (answer: Record<string, unknown>) => unknown]>([
   ['scope: null', (answer) => ({ ...answer, scope: null })],
   ['no token_type', without('token_type')],
   ['token_type in lower case', (answer) => ({ ...answer, token_type: 'bearer' })],
+  ['error: null', (answer) => ({ ...answer, error: null, error_description: null })],
+  ['an empty error', (answer) => ({ ...answer, error: '' })],
   ['id_token: null', (answer) => ({ ...answer, id_token: null })],
   ['expires_in with a fraction', (answer) => ({ ...answer, expires_in: 3600.5 })],
   ['expires_in as an object', (answer) => ({ ...answer, expires_in: {} })],
