@@ -83,7 +83,8 @@ export function classifyFailure(failure: TokenEndpointFailure): Outcome {
   if (INTERACTION.has(error) || INTERACTION_SUBERRORS.has(failure.suberror ?? '')) {
     return { kind: 'interaction', claims: failure.claims };
   }
-  if (status >= 500) return { kind: 'ambiguous' };
+  // Some send what went wrong on their side with 400, as they do every error.
+  if (status >= 500 || error === 'server_error') return { kind: 'ambiguous' };
   if (error === 'invalid_grant') return { kind: 'rejected' };
   if (SCOPE.has(error)) return { kind: 'scope_refused' };
   if (CONFIGURATION.has(error) || status === 401)

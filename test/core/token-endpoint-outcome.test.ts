@@ -60,6 +60,7 @@ describe('what a failed token request means, and how often it is sent once more'
     ['500', answered({ status: 500 }), { kind: 'ambiguous' }, 1],
     ['500 with invalid_grant', error('invalid_grant', 500), { kind: 'ambiguous' }, 1],
     ['502 with invalid_client', error('invalid_client', 502), { kind: 'ambiguous' }, 1],
+    ['server_error with 400', error('server_error'), { kind: 'ambiguous' }, 1],
     ['504', answered({ status: 504 }), { kind: 'ambiguous' }, 1],
     ['HTML, half a JSON, nothing, with 200', answered({ status: 200 }), { kind: 'ambiguous' }, 1],
     ['HTML with 403', answered({ status: 403 }), { kind: 'ambiguous' }, 1],

@@ -42,6 +42,7 @@ const down: [name: string, fault: TokenFault, calls: number][] = [
   ['slow_down', { status: 400, json: { error: 'slow_down' } }, 1],
   ['500 with HTML', { status: 500, body: html }, 2],
   ['500 server_error', { status: 500, json: { error: 'server_error' } }, 2],
+  ['400 server_error', { status: 400, json: { error: 'server_error' } }, 2],
   ['502 that says invalid_grant', { status: 502, json: { error: 'invalid_grant' } }, 2],
   ['504 without a body', { status: 504, body: '' }, 2],
   ['403 of a firewall', { status: 403, body: html }, 2],
