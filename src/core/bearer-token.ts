@@ -55,15 +55,26 @@ export function refuseClaims(
   return refuseIdentity(claims, demands, now) ?? refuseAuthorization(claims, demands, now);
 }
 
+/**
+ * Whether it is a token of another kind. Keycloak names the kind among the claims; up to version 24 its access tokens
+ * have the login's nonce, too.
+ */
+function isForeign(claims: Readonly<Record<string, unknown>>): boolean {
+  const kind = typeof claims.typ === 'string' ? claims.typ.toLowerCase() : '';
+  if (['id', 'refresh', 'logout'].includes(kind)) return true;
+  const foreign = ['bearer', 'dpop'].includes(kind)
+    ? FOREIGN_CLAIMS.filter((name) => name !== 'nonce')
+    : FOREIGN_CLAIMS;
+  return foreign.some((name) => Object.hasOwn(claims, name));
+}
+
 function refuseIdentity(
   claims: Readonly<Record<string, unknown>>,
   demands: BearerDemands,
   now: number,
 ): BearerRefusal | undefined {
   const { clockTolerance } = demands;
-  const isForeign = FOREIGN_CLAIMS.some((name) => Object.hasOwn(claims, name));
-  if (isForeign || (typeof claims.typ === 'string' && /^(id|refresh|logout)$/i.test(claims.typ)))
-    return invalid('It is no access token');
+  if (isForeign(claims)) return invalid('It is no access token');
   if (claims.iss !== demands.issuer) return invalid('It is of another issuer');
   if (typeof claims.exp !== 'number' || !Number.isFinite(claims.exp)) return invalid('It has no expiry');
   if (claims.exp + clockTolerance <= now) return invalid('It has expired');

@@ -62,6 +62,8 @@ describe('refuseClaims', () => {
     ['an empty subject', { sub: '' }],
     ['a subject that is a number', { sub: 7 }],
     ['a nonce: an ID token', { nonce: 'n' }],
+    ['a nonce, with typ ID', { nonce: 'n', typ: 'ID' }],
+    ['at_hash, whatever typ says', { at_hash: 'h', typ: 'Bearer' }],
     ['at_hash: an ID token', { at_hash: 'h' }],
     ['c_hash: an ID token', { c_hash: 'h' }],
     ['typ ID, as one provider writes it', { typ: 'ID' }],

@@ -38,6 +38,7 @@ test.each<[string, () => Token | Promise<Token>]>([
   ['expired inside the tolerance', () => [{ exp: now() - 10 }]],
   ['nbf inside the tolerance', () => [{ nbf: now() + 10 }]],
   ['no subject', () => [{ sub: undefined }]],
+  ['a nonce, where the claims say that it is an access token', () => [{ nonce: 'n', typ: 'Bearer' }]],
   ['claims of any depth', () => [{ deep: NESTED.flat(2990) }]],
 ])('accepts: %s', async (_name, make) => {
   const app = await stage.api();
