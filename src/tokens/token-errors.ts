@@ -71,6 +71,12 @@ export function mayServeStale(error: unknown): boolean {
   );
 }
 
+/** What came in the place of tokens, for the log. */
+function answerOf({ status, refused }: TokenEndpointFailure): Error | undefined {
+  if (refused === 'malformed') return new Error('It answered without a usable access_token');
+  return status === undefined ? undefined : new Error(`It answered ${status}`);
+}
+
 /** The error for a code that could not be redeemed. */
 export function redemptionError(failure: TokenEndpointFailure): Error {
   const outcome = classifyFailure(failure);
@@ -88,6 +94,8 @@ export function redemptionError(failure: TokenEndpointFailure): Error {
     case 'ambiguous':
       return new ProviderUnavailableError(
         'The provider did not answer during the login. Sign in again in a moment.',
+        undefined,
+        answerOf(failure),
       );
     case 'unusable':
       if (outcome.because === 'keys_unavailable')

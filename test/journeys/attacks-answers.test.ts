@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { startApp } from '../support/app.ts';
+import type { TokenFault } from '../support/provider.ts';
 import { browser, metadata, provider, safe, stage } from './attacks-stage.ts';
 import { EVIL, heldCallback, listen, whoIs } from './attacks-support.ts';
 
@@ -143,6 +144,23 @@ describe('userinfo', () => {
       failed: 'TokenEndpointError',
     });
     safe(await browser.request(stage.app.url), 200);
+  });
+});
+
+describe('what a code was answered with, where that is no token, is in the log', () => {
+  test.each<[string, TokenFault, string]>([
+    [
+      'no access token',
+      { mutate: ({ access_token: _none, ...json }) => json },
+      'without a usable access_token',
+    ],
+    ['a firewall', { status: 403, body: '<h1>Forbidden</h1>' }, 'It answered 403'],
+    ['a redirect', { status: 302, body: '', headers: { location: EVIL } }, 'It answered 302'],
+  ])('%s', async (_name, fault, cause) => {
+    provider.script(fault);
+    safe(await browser.login(stage.app), 503);
+    const details = { cause: expect.stringContaining(cause) };
+    expect(stage.app.logs.at(-1)).toMatchObject({ level: 'error', details });
   });
 });
 
