@@ -8,6 +8,7 @@ import {
   intoSoftLeeway,
   lastingKeys,
   pastExpiry,
+  type Reply,
   Stage,
   times,
   type User,
@@ -16,6 +17,13 @@ import {
 const stage = new Stage();
 
 const issuedToken = () => stage.provider.tokenCalls[0]?.answer?.access_token;
+
+/** Asks again as long as the provider takes longer than the callers of these tests wait. */
+async function patientToken(user: User): Promise<Reply> {
+  let reply = await user.getToken('a');
+  while (reply.status === 503) reply = await user.getToken('a');
+  return reply;
+}
 
 /** The grant that a caller did not wait for was stored: its token is served, and its refresh token works. */
 async function expectGrantWentOn(user: User): Promise<void> {
@@ -26,7 +34,8 @@ async function expectGrantWentOn(user: User): Promise<void> {
     source: 'cache',
   });
   pastExpiry();
-  expect(await user.getToken('a')).toMatchObject({ status: 200, source: 'provider' });
+  expect((await patientToken(user)).status).toBe(200);
+  expect(stage.provider.refreshCalls).toHaveLength(2);
   expect(stage.provider.refreshCalls[1]?.params.refresh_token).toBe(
     stage.provider.refreshCalls[0]?.answer?.refresh_token,
   );
@@ -85,9 +94,7 @@ test('A13: after a grant that timed out the next request starts another', async 
   pastExpiry();
   stage.provider.script({ hang: true });
   expect((await user.getToken('a')).status).toBe(503);
-  let reply = await user.getToken('a');
-  while (reply.status === 503) reply = await user.getToken('a');
-  expect(reply).toMatchObject({ status: 200, source: 'provider' });
+  expect((await patientToken(user)).status).toBe(200);
   expect(stage.provider.refreshCalls.map(({ params }) => params.refresh_token)).toEqual(
     Array(2).fill(user.first.refreshToken),
   );
