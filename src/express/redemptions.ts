@@ -26,43 +26,47 @@ export function redemptionsOf(store: Store): Redemptions {
   return existing;
 }
 
-/** Callbacks being redeemed or just redeemed, so that the same one sent twice gets the same end. */
+/**
+ * Callbacks being redeemed or just redeemed, so that the same one sent twice gets the same end. The same is the whole
+ * answer of the provider, its code included: the state is known also to whoever started the login, which is not its
+ * user where somebody planted the session that it began in.
+ */
 export class Redemptions {
   readonly #redemptions = new Map<string, Redemption>();
 
-  /** The outcome of this state's callback, for the browser that it belongs to. */
+  /** The outcome of this answer, for the browser that it belongs to. */
   find(
-    stateHash: string,
+    answerHash: string,
     browser: string | undefined,
     now: number,
   ): Promise<LoginOutcome | undefined> | undefined {
-    const redemption = this.#redemptions.get(stateHash);
+    const redemption = this.#redemptions.get(answerHash);
     if (redemption === undefined || redemption.browser !== browser) return undefined;
     return now - redemption.startedAt <= REMEMBER_SECONDS ? redemption.outcome : undefined;
   }
 
   start(
-    stateHash: string,
+    answerHash: string,
     browser: string,
     now: number,
     redeem: () => Promise<LoginOutcome | undefined>,
   ): Promise<LoginOutcome | undefined> {
     this.#forgetOld(now);
     const outcome = redeem();
-    this.#redemptions.set(stateHash, { browser, outcome, startedAt: now });
+    this.#redemptions.set(answerHash, { browser, outcome, startedAt: now });
     outcome.catch((error: unknown) => {
       // A fault that passes: whoever loads the same page again shall not meet it for a minute.
       const isPassing = error instanceof OidcTokensError && error.status === 503;
-      if (isPassing && this.#redemptions.get(stateHash)?.outcome === outcome)
-        this.#redemptions.delete(stateHash);
+      if (isPassing && this.#redemptions.get(answerHash)?.outcome === outcome)
+        this.#redemptions.delete(answerHash);
     });
     return outcome;
   }
 
   #forgetOld(now: number): void {
-    for (const [stateHash, { startedAt }] of this.#redemptions) {
+    for (const [answerHash, { startedAt }] of this.#redemptions) {
       if (now - startedAt <= REMEMBER_SECONDS && this.#redemptions.size < MAX_REMEMBERED) break;
-      this.#redemptions.delete(stateHash);
+      this.#redemptions.delete(answerHash);
     }
   }
 }

@@ -94,16 +94,17 @@ export async function startLogin(context: Context, req: Request, login: LoginSta
     pushed: settings.pushedAuthorizationRequests,
   });
   const sealed = cipher.seal(encodeTransaction(transaction), stateValue, 'transaction');
-  await binding.transactions.put(hashState(stateValue), sealed, TRANSACTION_SECONDS * 1000);
-  const { states, dropped } = addPending(state.states, hashState(stateValue));
+  await binding.transactions.put(fingerprint(stateValue), sealed, TRANSACTION_SECONDS * 1000);
+  const { states, dropped } = addPending(state.states, fingerprint(stateValue));
   setLoginState(req, { ...state, states });
   await saveSession(req, settings.storeWriteTimeoutMs);
   await Promise.allSettled(dropped.map((hash) => binding.transactions.remove(hash)));
   return url;
 }
 
-export function hashState(state: string): string {
-  return createHash('sha256').update(state).digest('hex');
+/** What a store, or a map, knows a secret by. */
+export function fingerprint(secret: string): string {
+  return createHash('sha256').update(secret).digest('hex');
 }
 
 /** The missing scopes together with those already granted, and every resource that the refresh token is to cover. */

@@ -125,6 +125,29 @@ for (const [engine, engineDescribe, openScene] of engines) {
       }
     });
 
+    test('another answer with the same state and session, sent to another process: not signed in by it', async () => {
+      const { scene } = shared;
+      const { provider } = scene;
+      const browser = scene.browser('bob');
+      const request = await callback(scene, browser);
+      const attacker = closing(browser.clone());
+      provider.clearCalls();
+      const { passed, open } = barrier();
+      provider.script({ waitAfter: passed });
+      const signedIn = browser.navigate(request(0));
+      await provider.whenTokenCalls(1);
+      const guess = new URL(request(1).url);
+      guess.searchParams.set('code', 'guess');
+      const guessed = attacker.request(guess);
+      // It has to load the session before that gets another id.
+      await delay(500);
+      open();
+      expect(JSON.parse((await signedIn).text)).toMatchObject({ subject: 'bob' });
+      await guessed;
+      expect(await whoIs(attacker, scene, 1)).toMatchObject({ subject: null });
+      expect(provider.tokenCalls).toHaveLength(1);
+    });
+
     test('B36: logout on one process while another refreshes: logged out for good, the new token revoked', async () => {
       const { scene } = shared;
       const { provider } = scene;

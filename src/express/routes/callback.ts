@@ -24,7 +24,7 @@ import {
   setHandle,
   setLoginState,
 } from '../session.ts';
-import { hashState, startLogin } from '../start-login.ts';
+import { fingerprint, startLogin } from '../start-login.ts';
 import { callbackParameters } from './callback-parameters.ts';
 import { sendToProvider } from './login.ts';
 
@@ -51,19 +51,19 @@ async function handleResponse(
 ): Promise<void> {
   const { redemptions, clock, settings } = context;
   const state = response.get('state') ?? '';
-  const stateHash = hashState(state);
+  const answerHash = fingerprint(response.toString());
   const browser = getLoginState(req)?.browser;
-  const isKnown = redemptions.find(stateHash, browser, clock.now()) !== undefined;
+  const isKnown = redemptions.find(answerHash, browser, clock.now()) !== undefined;
   const pending = isKnown ? undefined : await peekTransaction(context, state);
   // Another request with the same callback may have come this far while the record was read.
-  let outcome = redemptions.find(stateHash, browser, clock.now());
+  let outcome = redemptions.find(answerHash, browser, clock.now());
   if (outcome === undefined) {
     const transaction = pending?.transaction;
     if (pending === undefined || transaction?.browser !== browser)
       return unknownState(context, req, res, response, transaction);
     const login = { state, response, transaction: pending.transaction };
-    outcome = redemptions.start(stateHash, pending.transaction.browser, clock.now(), () =>
-      pending.isTaken ? awaitOutcome(context, state) : redeem(context, req, login),
+    outcome = redemptions.start(answerHash, pending.transaction.browser, clock.now(), () =>
+      pending.isTaken ? awaitOutcome(context, response) : redeem(context, req, login),
     );
   }
   const end = await outcome;
@@ -78,7 +78,7 @@ async function peekTransaction(
   state: string,
 ): Promise<{ transaction: Transaction; isTaken: boolean } | undefined> {
   if (state === '') return undefined;
-  const stored = await context.binding.transactions.peek(hashState(state));
+  const stored = await context.binding.transactions.peek(fingerprint(state));
   const text = stored && context.cipher.open(stored.payload, state, 'transaction');
   const transaction = text === undefined ? undefined : decodeTransaction(text, context.clock.now());
   return stored && transaction && { transaction, isTaken: stored.isTaken };
@@ -129,15 +129,15 @@ async function redeem(
   req: Request,
   login: LoginResponse,
 ): Promise<LoginOutcome | undefined> {
-  const { state } = login;
+  const { state, response } = login;
   try {
-    const taken = await context.binding.transactions.take(hashState(state));
-    if (taken === undefined) return await awaitOutcome(context, state);
+    const taken = await context.binding.transactions.take(fingerprint(state));
+    if (taken === undefined) return await awaitOutcome(context, response);
     const outcome = await complete(context, req, login);
-    publishOutcome(context, state, outcome);
+    publishOutcome(context, response, outcome);
     return outcome;
   } catch (error) {
-    publishOutcome(context, state, undefined);
+    publishOutcome(context, response, undefined);
     throw error;
   }
 }
@@ -158,7 +158,7 @@ async function complete(
   }
   const redeemed = await byCode.redeem({ transaction, state, response, redirectUri: settings.redirectUri });
   const handle = await byCode.store(redeemed, transaction, signedIn(context, req), sessionLengthMs(req));
-  const stateHash = hashState(state);
+  const stateHash = fingerprint(state);
   await beginSession(context, req, { handle, transaction, claims: redeemed.claims, stateHash });
   const { returnTo, postId } = transaction;
   return {
