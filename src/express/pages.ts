@@ -70,6 +70,16 @@ export function sendPage(res: Response, page: Page): void {
     .send(renderPage(page));
 }
 
+/** Browsers drop an error that they fetched ahead, and ask again when the user opens the page. */
+export function refusePrefetch(res: Response, home: string): void {
+  sendPage(res, {
+    status: 403,
+    title: 'Not fetched ahead',
+    text: 'Signing in and out starts when you open this page, not before.',
+    action: { href: home, label: 'Back to the app' },
+  });
+}
+
 /** A redirect without a body: Express's own repeats the URL there. */
 export function redirect(res: Response, status: 302 | 303, url: string): void {
   res.status(status).set({ Location: url, 'Cache-Control': 'no-store' }).end();

@@ -39,10 +39,15 @@ function namesHtml(accept: string | undefined): boolean {
   return accept !== undefined && /(^|,)\s*(text\/html|application\/xhtml\+xml)\s*(;|,|$)/i.test(accept);
 }
 
-/** Whether a request came from the app's own pages or was typed in; older browsers do not say. */
-export function isSameOrigin(headers: IncomingHttpHeaders): boolean {
-  const site = headers['sec-fetch-site'];
-  return site === 'same-origin' || site === 'none';
+/**
+ * Whether a GET was typed in, or made by a link or a script of the app's own pages; older browsers do not say. Images,
+ * frames and the like may be what another user has put into such a page.
+ */
+export function isOwnVisit(headers: IncomingHttpHeaders): boolean {
+  const { 'sec-fetch-site': site, 'sec-fetch-dest': destination = 'document' } = headers;
+  return (
+    (site === 'same-origin' || site === 'none') && (destination === 'document' || destination === 'empty')
+  );
 }
 
 /** Whether another site's page sent this; of a browser that does not say so, `Origin` tells (RFC 6454 §7.3). */

@@ -1,7 +1,7 @@
 import type { NextFunction, Request, Response } from 'express';
 import { homePath, safeReturnTo } from '../../core/return-to.ts';
 import type { Context } from '../context.ts';
-import { redirect, sendPage } from '../pages.ts';
+import { redirect, refusePrefetch } from '../pages.ts';
 import { isPrefetch } from '../request-kind.ts';
 import { respondError } from '../respond-error.ts';
 import { openLoginRequest } from '../sealed-request.ts';
@@ -15,15 +15,7 @@ export async function loginRoute(
   next: NextFunction,
 ): Promise<void> {
   const { baseUrl } = context.settings;
-  if (isPrefetch(req.headers)) {
-    sendPage(res, {
-      status: 403,
-      title: 'Not fetched ahead',
-      text: 'Signing in starts when you open this page, not before.',
-      action: { href: homePath(baseUrl), label: 'Back to the app' },
-    });
-    return;
-  }
+  if (isPrefetch(req.headers)) return refusePrefetch(res, homePath(baseUrl));
   const sealed = openLoginRequest(context, req.query.request);
   const returnTo = safeReturnTo(req.query.returnTo, baseUrl, sealed?.returnTo);
   const login: LoginStart =

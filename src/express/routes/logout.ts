@@ -4,8 +4,8 @@ import { endSessionUrl } from '../../protocol/logout-request.ts';
 import { isTimedOut, within } from '../../tokens/flights.ts';
 import { signOut } from '../../tokens/sign-out.ts';
 import type { Context } from '../context.ts';
-import { redirect, sendPage } from '../pages.ts';
-import { isCrossSite, isSameOrigin } from '../request-kind.ts';
+import { redirect, refusePrefetch, sendPage } from '../pages.ts';
+import { isCrossSite, isOwnVisit, isPrefetch } from '../request-kind.ts';
 import { respondError } from '../respond-error.ts';
 import { destroySession, getHandle } from '../session.ts';
 import type { Settings } from '../settings.ts';
@@ -17,7 +17,7 @@ export interface LogoutOptions {
   returnTo?: string;
 }
 
-/** `POST /logout`; `GET` only from the app's own pages or typed in, so that no other site can log users out. */
+/** `POST /logout`; `GET` only from the app's own pages or typed in, so that nobody else can log users out. */
 export async function logoutRoute(
   context: Context,
   req: Request,
@@ -25,8 +25,9 @@ export async function logoutRoute(
   next: NextFunction,
 ): Promise<void> {
   const { baseUrl } = context.settings;
+  if (isPrefetch(req.headers)) return refusePrefetch(res, homePath(baseUrl));
   const isForeign =
-    req.method === 'POST' ? isCrossSite(req.headers, baseUrl.origin) : !isSameOrigin(req.headers);
+    req.method === 'POST' ? isCrossSite(req.headers, baseUrl.origin) : !isOwnVisit(req.headers);
   if (isForeign) {
     const here = publicPath(req.originalUrl.split('?', 1)[0] as string, baseUrl);
     const action = {
