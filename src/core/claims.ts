@@ -61,8 +61,13 @@ export function claimsForSession(claims: IdTokenClaims): { claims: IdTokenClaims
 }
 
 function jsonBytes(value: unknown): number {
-  // UTF-8 bytes without a TextEncoder: characters above U+007F count for three at most.
-  return JSON.stringify(value).replace(/[^\0-\x7f]/g, '...').length;
+  try {
+    // UTF-8 bytes without a TextEncoder: characters above U+007F count for three at most.
+    return JSON.stringify(value).replace(/[^\0-\x7f]/g, '...').length;
+  } catch {
+    // Nested so deeply that it can be read and not be written.
+    return Number.POSITIVE_INFINITY;
+  }
 }
 
 export interface StepUp {

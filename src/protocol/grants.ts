@@ -118,7 +118,7 @@ export async function runGrant(
     const claims = response.claims() as IdTokenClaims | undefined;
     const answer = readAnswer(exchange.answer ?? {});
     if (answer === undefined) return refuse('malformed');
-    if (claims?.sub === '') return refuse('invalid_id_token');
+    if (claims !== undefined && !isSubject(claims.sub)) return refuse('invalid_id_token', SUBJECT_DETAIL);
     // openid-client does not compare the subject of a refreshed ID token with the earlier one (Core §12.2).
     if (subject !== undefined && claims !== undefined && claims.sub !== subject) {
       return {
@@ -144,6 +144,14 @@ export async function runGrant(
     const failure = { transport: 'answered', refused, ...(detail === undefined ? {} : { detail }) } as const;
     return { ok: false, failure, refreshToken: exchange.refreshToken };
   }
+}
+
+const MAX_SUBJECT_LENGTH = 255;
+const SUBJECT_DETAIL = `its sub is empty, or longer than ${MAX_SUBJECT_LENGTH} characters`;
+
+/** OpenID Connect Core §2. It names the account in the session, in every record, and in the next login's hint. */
+function isSubject(sub: string): boolean {
+  return sub !== '' && sub.length <= MAX_SUBJECT_LENGTH;
 }
 
 async function verifyIdToken(idToken: string, { keys, idTokenSigningAlg }: Connection): Promise<void> {

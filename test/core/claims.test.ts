@@ -72,6 +72,11 @@ describe('claims in the session', () => {
     expect(dropped.every((name) => name in small)).toBe(true);
   });
 
+  test('one nested more deeply than can be written is left out', () => {
+    const deep: unknown = JSON.parse('['.repeat(50_000) + ']'.repeat(50_000));
+    expect(claimsForSession({ ...needed, deep }).dropped).toEqual(['deep']);
+  });
+
   test('issuer and subject stay, however large the others are', () => {
     const { claims } = claimsForSession({ ...needed, name: 'n'.repeat(9000), email: 'e'.repeat(9000) });
     expect(claims).toMatchObject({ iss: needed.iss, sub: needed.sub, sid: 'sid', acr: 'mfa' });

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import type { JWK } from 'jose';
+import { CompactSign, importJWK, type JWK } from 'jose';
 import { startApp, type TestApp } from '../support/app.ts';
 import { Browser } from '../support/browser.ts';
 import { startProvider, type TestProvider } from '../support/provider.ts';
@@ -75,6 +75,7 @@ describe('claims', () => {
     ['no sub', () => ({ sub: undefined })],
     ['an empty sub', () => ({ sub: '' })],
     ['a sub that is no text', () => ({ sub: 5 })],
+    ['a sub that is too long', () => ({ sub: 'x'.repeat(256) })],
     ['no iat', () => ({ iat: undefined })],
     ['an iat that is no number', () => ({ iat: String(now()) })],
     ['no exp', () => ({ exp: undefined })],
@@ -98,6 +99,26 @@ describe('claims', () => {
     ['claims nobody knows', () => ({ future: { a: [1] }, constructor: 'x' })],
   ])('%s: accepted', async (_name, claims) => {
     await expectAccepted((nonce) => signed(claims())(nonce));
+  });
+
+  test('a sub as long as it may be: accepted', async () => {
+    forgeIdToken(provider, signed({ sub: 'x'.repeat(255) }));
+    await browser.login(app);
+    expect(await whoIs(browser, app)).toBe(`signed in as ${'x'.repeat(255)}`);
+  });
+
+  test('a claim nested more deeply than can be written: left out of the session', async () => {
+    const depth = 50_000;
+    const deep = `{"deep":${'['.repeat(depth)}${']'.repeat(depth)},`;
+    await expectAccepted(async (nonce) => {
+      const [, claims] = (await signed({})(nonce)).split('.') as [string, string];
+      const json = Buffer.from(claims, 'base64url').toString().replace('{', deep);
+      const [jwk] = provider.keys as [JWK];
+      return new CompactSign(text(json))
+        .setProtectedHeader({ alg: 'RS256', kid: String(jwk.kid) })
+        .sign(await importJWK(jwk, 'RS256'));
+    });
+    expect(app.logText()).toContain('{"dropped":["deep"]}');
   });
 
   test('max_age was asked: without auth_time, or with one long ago, refused', async () => {
