@@ -5,6 +5,7 @@ import { exportSPKI, generateKeyPair, importJWK } from 'jose';
 import { type SignOptions, unsignedToken } from '../support/provider.ts';
 import { now, travel } from '../support/time.ts';
 import { API, ApiStage, call } from './api-stage.ts';
+import { sendRaw } from './attacks-support.ts';
 
 const stage = new ApiStage();
 
@@ -190,6 +191,25 @@ describe('the header', () => {
     expect(answer.challenge).toBe(
       'Bearer error="invalid_request", error_description="The Authorization header is malformed"',
     );
+  });
+
+  test('two of them → 400, whichever is good', async () => {
+    const app = await stage.api();
+    const good = `Authorization: Bearer ${await stage.token()}`;
+    const send = (...lines: string[]) =>
+      sendRaw(app, ['GET /me HTTP/1.1', 'Host: api', 'Connection: close', ...lines, '', ''].join('\r\n'));
+    expect((await send(good)).status).toBe(200);
+    for (const pair of [
+      [good, good],
+      [good, 'Authorization: Bearer x'],
+      ['authorization: Basic YTpi', good],
+    ]) {
+      const answer = await send(...pair);
+      expect(answer).toMatchObject({
+        status: 400,
+        headers: { 'www-authenticate': expect.stringContaining('error="invalid_request"') },
+      });
+    }
   });
 
   test('none, or another scheme → 401 that names no error', async () => {

@@ -104,7 +104,7 @@ function parseBearerOptions(options: BearerOptions) {
 
 /** The token comes in the header alone (RFC 6750 §2.1): in a body or a URL it ends in logs. */
 function readCall(req: Request, { baseUrl, hasBaseUrl }: Settings): BearerCall {
-  const credentials = parseAuthorization(req.headers.authorization);
+  const credentials = hasSeveral(req) ? 'malformed' : parseAuthorization(req.headers.authorization);
   if (credentials === undefined) {
     throw new BearerTokenError('This API needs an access token: Authorization: Bearer <token>.', {
       status: 401,
@@ -123,6 +123,11 @@ function readCall(req: Request, { baseUrl, hasBaseUrl }: Settings): BearerCall {
     url: () => (hasBaseUrl ? publicUrl(req, baseUrl) : undefined),
     dpopProof: typeof proof === 'string' ? proof : undefined,
   };
+}
+
+/** Node keeps the first `Authorization` and drops the others, of which a proxy in front may have checked another. */
+function hasSeveral({ headersDistinct }: Request): boolean {
+  return (headersDistinct?.authorization?.length ?? 0) > 1;
 }
 
 function refusal(
