@@ -54,7 +54,7 @@ export function supportedScopes(scopes: ScopeSet, { server }: Connection): Scope
 export async function authorizationUrl(connection: Connection, request: AuthorizationRequest): Promise<URL> {
   const { config, server } = connection;
   // Not a request of ours, so nothing else looks at where users are sent.
-  endpointUrl(server.authorization_endpoint, 'authorization_endpoint', connection.allowInsecureRequests);
+  endpointUrl(server.authorization_endpoint, 'authorization_endpoint', connection.plainHttp);
   const parameters = await authorizationParameters(request);
   const mustPush =
     request.pushed === 'always' ||

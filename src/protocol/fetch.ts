@@ -13,13 +13,22 @@ export class AnswerLostError extends Error {
   }
 }
 
+/** Where a provider's endpoints may be plain http. */
+export type PlainHttp = 'anywhere' | 'loopback' | 'nowhere';
+
 /**
- * A fetch for talking to the provider: plain http only on loopback addresses unless allowed, no redirects,
- * bodies read whole and at most 1 MiB.
+ * A provider on https has no endpoints on this machine: whoever took it over would send the app, and the client secret
+ * with it, to whatever listens here.
  */
-export function guardedFetch(fetch: Fetch, allowInsecureRequests: boolean): Fetch {
+export function plainHttpOf(issuer: URL, allowInsecureRequests: boolean): PlainHttp {
+  if (allowInsecureRequests) return 'anywhere';
+  return issuer.protocol === 'https:' ? 'nowhere' : 'loopback';
+}
+
+/** A fetch for talking to the provider: plain http only where allowed, no redirects, bodies read whole and at most 1 MiB. */
+export function guardedFetch(fetch: Fetch, plainHttp: PlainHttp): Fetch {
   return async (url, init) => {
-    endpointUrl(url, 'endpoint', allowInsecureRequests);
+    endpointUrl(url, 'endpoint', plainHttp);
     const response = await fetch(url, { ...init, redirect: 'manual' });
     const text = await readBody(response);
     const hasBody = text !== '' && ![101, 204, 205, 304].includes(response.status);
@@ -50,15 +59,17 @@ async function readBody(response: Response): Promise<string> {
 /**
  * The URL of an endpoint that the provider names.
  *
- * @throws {ConfigurationError} when it is not https, nor http on loopback addresses or where that is allowed.
+ * @throws {ConfigurationError} when it is not https, nor http where that is allowed.
  */
-export function endpointUrl(value: unknown, name: string, allowInsecureRequests: boolean): URL {
+export function endpointUrl(value: unknown, name: string, plainHttp: PlainHttp): URL {
   const url = typeof value === 'string' && URL.canParse(value) ? new URL(value) : undefined;
   if (url === undefined || !['https:', 'http:'].includes(url.protocol))
     throw new ConfigurationError(
       `The provider names no usable ${name} in its metadata: it must be an https URL.`,
     );
-  if (!allowInsecureRequests && !isSecureUrl(url)) {
+  const isAllowed =
+    url.protocol === 'https:' || plainHttp === 'anywhere' || (plainHttp === 'loopback' && isSecureUrl(url));
+  if (!isAllowed) {
     throw new ConfigurationError(
       `The provider names ${url.origin} as its ${name}, which is plain http. Use https, or set allowInsecureRequests: true.`,
     );

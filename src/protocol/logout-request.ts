@@ -9,11 +9,11 @@ import type { Connection } from './provider.ts';
  * @throws {ConfigurationError} when the ID token would travel by plain http.
  */
 export function endSessionUrl(
-  { config, server, allowInsecureRequests }: Connection,
+  { config, server, plainHttp }: Connection,
   logout: { idToken: string | undefined; postLogoutRedirectUri: string },
 ): URL | undefined {
   if (server.end_session_endpoint == null) return undefined;
-  endpointUrl(server.end_session_endpoint, 'end_session_endpoint', allowInsecureRequests);
+  endpointUrl(server.end_session_endpoint, 'end_session_endpoint', plainHttp);
   return buildEndSessionUrl(config, {
     post_logout_redirect_uri: logout.postLogoutRedirectUri,
     ...(logout.idToken === undefined ? {} : { id_token_hint: logout.idToken }),

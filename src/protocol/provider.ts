@@ -11,7 +11,7 @@ import {
 import { ConfigurationError, ProviderUnavailableError, safeText } from '../core/errors.ts';
 import type { Clock, Logger } from '../core/ports.ts';
 import { type ClientCredentials, clientAuthentication } from './client-auth.ts';
-import { type Fetch, guardedFetch } from './fetch.ts';
+import { type Fetch, guardedFetch, type PlainHttp, plainHttpOf } from './fetch.ts';
 import { KeySet } from './jwt.ts';
 import { exchangeFetch } from './token-response.ts';
 import { verifiedClaimsFetch } from './user-info.ts';
@@ -32,7 +32,7 @@ export interface Connection {
   readonly server: ServerMetadata;
   readonly keys: KeySet;
   readonly idTokenSigningAlg: string;
-  readonly allowInsecureRequests: boolean;
+  readonly plainHttp: PlainHttp;
 }
 
 const METADATA_MAX_AGE_SECONDS = 3600;
@@ -49,6 +49,7 @@ export class Provider {
   readonly settings: ProviderSettings;
   readonly #clock: Clock;
   readonly #logger: Logger;
+  readonly #plainHttp: PlainHttp;
   readonly #fetch: Fetch;
   readonly #keys: KeySet;
   #connection: Connection | undefined;
@@ -59,7 +60,8 @@ export class Provider {
     this.settings = settings;
     this.#clock = clock;
     this.#logger = logger;
-    this.#fetch = guardedFetch(settings.fetch, settings.allowInsecureRequests);
+    this.#plainHttp = plainHttpOf(settings.issuer, settings.allowInsecureRequests);
+    this.#fetch = guardedFetch(settings.fetch, this.#plainHttp);
     this.#keys = new KeySet({
       fetch: this.#fetch,
       now: () => clock.now(),
@@ -99,7 +101,7 @@ export class Provider {
     try {
       const authentication = await clientAuthentication(settings);
       const config = await discovery(settings.issuer, settings.clientId, this.#metadata(), authentication, {
-        // What may be plain http is decided by guardedFetch, which knows loopback addresses.
+        // What may be plain http is decided by guardedFetch, which knows this provider and loopback addresses.
         execute: [allowInsecureRequests],
         [customFetch]: this.#clientFetch() as CustomFetch,
         timeout: DISCOVERY_TIMEOUT_SECONDS,
@@ -110,7 +112,7 @@ export class Provider {
         server: config.serverMetadata(),
         keys: this.#keys,
         idTokenSigningAlg: settings.idTokenSigningAlg,
-        allowInsecureRequests: settings.allowInsecureRequests,
+        plainHttp: this.#plainHttp,
       };
       this.#freshUntil = this.#clock.now() + METADATA_MAX_AGE_SECONDS;
       return this.#connection;

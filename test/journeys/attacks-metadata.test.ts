@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
+import { startApp } from '../support/app.ts';
 import { browser, metadata, provider, safe, stage } from './attacks-stage.ts';
-import { EVIL, expectSafe, type RecordedApp, startRecordedApp, whoIs } from './attacks-support.ts';
+import { EVIL, expectSafe, listen, type RecordedApp, startRecordedApp, whoIs } from './attacks-support.ts';
 
 // Metadata of a provider, or of somebody between it and the app, that means harm.
 
@@ -132,4 +133,46 @@ describe('discovery', () => {
     });
     expect(provider.tokenCalls.at(-1)?.params.code_verifier).toMatch(/^[\w-]{43,}$/);
   });
+});
+
+test('a provider on https sends the app, its secret and its users to nothing that listens on this machine', async () => {
+  const visits: string[] = [];
+  const internal = await listen((req, res) => {
+    visits.push(String(req.url));
+    res.end('{}');
+  });
+  const issuer = 'https://idp.example';
+  const document = {
+    issuer,
+    authorization_endpoint: `${issuer}/auth`,
+    end_session_endpoint: `${internal.url}/end`,
+  };
+  const endpoints = { token_endpoint: `${internal.url}/token`, jwks_uri: `${internal.url}/jwks` };
+  let changes = {};
+  const { client } = provider;
+  const start = () =>
+    startApp({
+      provider: { issuer, client },
+      auth: {
+        fetch: async (url, init) =>
+          url.startsWith(issuer)
+            ? Response.json({ ...document, ...endpoints, ...changes })
+            : fetch(url, init),
+      },
+    });
+  const app = await start();
+  const begun = await browser.request(`${app.url}/login`);
+  const state = String(new URL(String(begun.headers.location)).searchParams.get('state'));
+  const answer = new URLSearchParams({ state, code: 'c', iss: issuer });
+  safe(await browser.request(`${app.url}/callback?${answer}`, { headers: { accept: 'text/html' } }), 500);
+  expect(app.logText()).toContain('plain http');
+  const out = await browser.request(`${app.url}/logout`, { method: 'POST' });
+  expect(out.headers.location).toBe('/');
+  await app.close();
+  changes = { authorization_endpoint: `${internal.url}/auth` };
+  const other = await start();
+  safe(await browser.request(`${other.url}/login`, { headers: { accept: 'text/html' } }), 500);
+  await other.close();
+  expect(visits).toEqual([]);
+  internal.close();
 });
