@@ -41,6 +41,12 @@ const ACCESS_TOKEN_TYPES: ReadonlySet<string> = new Set([
 /** Claims that only ID tokens have, and logout tokens: they are no access tokens, whatever their audience. */
 const FOREIGN_CLAIMS = ['nonce', 'at_hash', 'c_hash', 's_hash', 'events'];
 
+/**
+ * Where providers say what a token is for: Keycloak, Ory Hydra and Amazon Cognito, Hydra before that. An introspection
+ * is about refresh tokens too (RFC 7662 §2.1), which are active for longer.
+ */
+const USE_CLAIMS = ['typ', 'token_use', 'token_type'];
+
 /** Whether the header of a JWT says that it may be an access token. */
 export function isAccessTokenType(typ: unknown): boolean {
   return typ === undefined || (typeof typ === 'string' && ACCESS_TOKEN_TYPES.has(typ.toLowerCase()));
@@ -55,17 +61,12 @@ export function refuseClaims(
   return refuseIdentity(claims, demands, now) ?? refuseAuthorization(claims, demands, now);
 }
 
-/**
- * Whether it is a token of another kind. Keycloak names the kind among the claims; up to version 24 its access tokens
- * have the login's nonce, too.
- */
+/** Whether it is a token of another kind. */
 function isForeign(claims: Readonly<Record<string, unknown>>): boolean {
-  const kind = typeof claims.typ === 'string' ? claims.typ.toLowerCase() : '';
-  if (['id', 'refresh', 'logout'].includes(kind)) return true;
-  const foreign = ['bearer', 'dpop'].includes(kind)
-    ? FOREIGN_CLAIMS.filter((name) => name !== 'nonce')
-    : FOREIGN_CLAIMS;
-  return foreign.some((name) => Object.hasOwn(claims, name));
+  if (USE_CLAIMS.some((name) => /^(id|refresh|logout)(_token)?$/i.test(String(claims[name])))) return true;
+  // Up to version 24 Keycloak's access tokens have the nonce of the login. They say what they are.
+  const mayHaveNonce = /^(bearer|dpop)$/i.test(String(claims.typ));
+  return FOREIGN_CLAIMS.some((name) => Object.hasOwn(claims, name) && !(name === 'nonce' && mayHaveNonce));
 }
 
 function refuseIdentity(

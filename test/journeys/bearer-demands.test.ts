@@ -148,6 +148,17 @@ test('an opaque token that is revoked, for another API, of no API or a refresh t
     });
 });
 
+test('a refresh token that is active for this API, as Ory Hydra introspects them, is refused', async () => {
+  const said = { active: true, aud: [API], exp: now() + 300, token_type: 'Bearer' };
+  const answers = ['refresh_token', 'access_token'].map((token_use) => ({ ...said, token_use }));
+  const app = await stage.api(undefined, {
+    fetch: async (url, init) =>
+      url.endsWith('/introspection') ? Response.json(answers.shift()) : fetch(url, init),
+  });
+  expect((await call(`${app.url}/me`, 'opaque-refresh-token')).status).toBe(401);
+  expect((await call(`${app.url}/me`, 'opaque-access-token')).status).toBe(200);
+});
+
 test('a client that may not introspect is a fault of the set-up, not of the token', async () => {
   const app = await stage.api(undefined, { clientSecret: 'wrong'.repeat(8) });
   const answer = await call(`${app.url}/me`, await opaqueToken());
