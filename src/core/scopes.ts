@@ -55,5 +55,5 @@ export function without(all: ScopeSet, some: ScopeSet): ScopeSet {
 export function grantedScopes(scope: string | undefined, asked: ScopeSet): ScopeSet {
   if (scope === undefined) return asked;
   const words = scope.split(/\s+/).flatMap((word) => (asked.includes(word) ? word : word.split(',')));
-  return scopeSet(words.filter((word) => word !== ''));
+  return scopeSet(words.filter(isScope));
 }

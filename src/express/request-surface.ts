@@ -1,6 +1,6 @@
 import type { Request, Response } from 'express';
 import { accountOf, type IdTokenClaims } from '../core/claims.ts';
-import { InteractionRequiredError, TokenEndpointError } from '../core/errors.ts';
+import { InteractionRequiredError, ProviderUnavailableError, TokenEndpointError } from '../core/errors.ts';
 import { publicPath, safeReturnTo } from '../core/return-to.ts';
 import { parseScopes } from '../core/scopes.ts';
 import type { Account } from '../core/token-cache.ts';
@@ -17,6 +17,7 @@ import {
 import { userInfo } from '../protocol/user-info.ts';
 import type { Assertion } from '../tokens/acquire-on-behalf-of.ts';
 import type { TokenResult } from '../tokens/acquire-silent.ts';
+import { isTimedOut, within } from '../tokens/flights.ts';
 import type { Acquired } from '../tokens/refresh.ts';
 import { challengeWhenFailing } from './challenge.ts';
 import { type Context, type Shared, signedIn } from './context.ts';
@@ -81,21 +82,22 @@ export class RequestOidc {
    *
    * @throws {InteractionRequiredError} when there is no token for it.
    * @throws {TokenEndpointError} when the endpoint does not answer with claims about this user.
+   * @throws {ProviderUnavailableError} when it does not answer within `callerTimeoutMs`.
    */
   async fetchUserInfo(): Promise<Record<string, unknown>> {
-    const { accessToken, account } = await acquire(
-      this.#context,
-      this.#req,
-      userInfoRequest(this.#context.settings.requestDefaults.target),
-    );
-    try {
-      return await userInfo(await this.#context.provider.connect(), accessToken, account.subject);
-    } catch (cause) {
+    const { provider, settings } = this.#context;
+    const request = userInfoRequest(settings.requestDefaults.target);
+    const { accessToken, account } = await acquire(this.#context, this.#req, request);
+    const asked = userInfo(await provider.connect(), accessToken, account.subject).catch((cause: unknown) => {
       throw new TokenEndpointError(
         'The userinfo endpoint did not answer with claims about the signed-in user.',
         { cause },
       );
-    }
+    });
+    const claims = await within(asked, settings.callerTimeoutMs);
+    if (isTimedOut(claims))
+      throw new ProviderUnavailableError('The userinfo endpoint takes too long to answer.');
+    return claims;
   }
 }
 

@@ -50,6 +50,8 @@ test('what was granted: what the answer says, else what was asked', () => {
   expect(grantedScopes('b a  b', ['x'])).toEqual(['a', 'b']);
   expect(grantedScopes('b\ta', ['x'])).toEqual(['a', 'b']);
   expect(grantedScopes(undefined, ['x'])).toEqual(['x']);
+  // What is no scope would make the next authorization request invalid.
+  expect(grantedScopes('a "b" c\\d \u00e9', ['x'])).toEqual(['a']);
 });
 
 test('what was granted, separated by commas', () => {

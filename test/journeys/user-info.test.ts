@@ -69,3 +69,23 @@ test('a login for an audience: its own token is the one for the userinfo endpoin
     await app.close();
   }
 });
+
+test('an endpoint that does not answer holds nobody longer than a refresh does', async () => {
+  const app = await startApp({
+    provider,
+    auth: {
+      callerTimeoutMs: 500,
+      fetch: (url, init) => (String(url).endsWith('/me') ? new Promise(() => {}) : fetch(url, init)),
+    },
+    routes: (site) => {
+      site.get('/userinfo', async (req, res) => void res.json(await req.oidc.fetchUserInfo()));
+    },
+  });
+  try {
+    await browser.login(app);
+    const answer = await browser.fetchJson(`${app.url}/userinfo`);
+    expect([answer.status, answer.headers['retry-after']]).toEqual([503, '5']);
+  } finally {
+    await app.close();
+  }
+});
