@@ -9,6 +9,8 @@ export interface SessionHandle {
   readonly key: string;
   readonly issuer: string;
   readonly subject: string;
+  /** Who the user signed in for: issuer and client id, as this app is set up. */
+  readonly client: string;
   /** Counts successful callbacks. */
   readonly epoch: number;
   readonly claims: IdTokenClaims;
@@ -17,8 +19,8 @@ export interface SessionHandle {
 /** Undefined for anything that is not a handle: the session belongs to the app, which may put anything there. */
 export function readHandle(value: unknown): SessionHandle | undefined {
   if (!isRecord(value)) return undefined;
-  const { ref, key, issuer, subject, epoch, claims } = value;
-  const texts = [ref, key, issuer, subject].every((text) => typeof text === 'string' && text !== '');
+  const { ref, key, issuer, subject, client, epoch, claims } = value;
+  const texts = [ref, key, issuer, subject, client].every((text) => typeof text === 'string' && text !== '');
   return texts && Number.isInteger(epoch) && isRecord(claims)
     ? (value as unknown as SessionHandle)
     : undefined;

@@ -39,6 +39,7 @@ export function makeShared(settings: Settings, clock: Clock): Shared {
   if (settings.redis !== undefined) appTokens.share(valuesIn(settings.redis, settings));
   return {
     settings,
+    client,
     clock,
     provider,
     cipher,
@@ -85,11 +86,11 @@ function makeUrlCipher({ encryptionKeys, clientSecret }: Settings, cipher: Ciphe
 
 /** What it shares between the requests of one session store. */
 export function makeContext(shared: Shared, store: Store): Context {
-  const { settings, provider, clock, cipher, memory, gate } = shared;
+  const { settings, client, provider, clock, cipher, memory, gate } = shared;
   const { logger } = settings;
   const writeMs = settings.storeWriteTimeoutMs;
   const binding = bindStore(store, {
-    client: `${settings.issuer.href} ${settings.clientId}`,
+    client,
     redis: settings.redis,
     storeDeadlines: { readMs: settings.storeReadTimeoutMs ?? 1000, writeMs },
     redisDeadlines: { readMs: settings.storeReadTimeoutMs ?? 400, writeMs },
@@ -102,7 +103,6 @@ export function makeContext(shared: Shared, store: Store): Context {
   gate.share(binding.patience);
   shared.appTokens.share(binding.values);
   const { backchannelLogout, frontchannelLogout } = settings.routes;
-  const client = `${settings.issuer.href} ${settings.clientId}`;
   const registry =
     backchannelLogout === false && frontchannelLogout === false
       ? undefined
@@ -115,6 +115,7 @@ export function makeContext(shared: Shared, store: Store): Context {
           client,
         });
   const parts = {
+    client,
     provider,
     records,
     gate,

@@ -1,7 +1,7 @@
 import type { Request } from 'express';
 import type { Store } from 'express-session';
 import type { Cipher, Clock } from '../core/ports.ts';
-import type { SignedIn } from '../core/session-handle.ts';
+import type { SessionHandle, SignedIn } from '../core/session-handle.ts';
 import type { NormalizedRequest } from '../core/token-request.ts';
 import type { Provider } from '../protocol/provider.ts';
 import type { AccessTokenMemory } from '../storage/access-token-memory.ts';
@@ -21,6 +21,8 @@ import type { Settings } from './settings.ts';
 /** What one `auth()` shares between its requests. */
 export interface Shared {
   readonly settings: Settings;
+  /** Issuer and client id: distinguishes clients that share a store. */
+  readonly client: string;
   readonly provider: Provider;
   readonly cipher: Cipher;
   /** For what travels in a URL: never plain text. */
@@ -51,6 +53,14 @@ export interface Context extends Shared {
 /** Who is signed in in this request's session, if anybody is and was not logged out meanwhile. */
 export function signedIn(context: Context, req: Request): SignedIn | undefined {
   const handle = getHandle(req);
-  if (handle === undefined || context.binding.guard.hasEnded(handle.ref)) return undefined;
+  if (handle === undefined || !isLive(context, handle)) return undefined;
   return { handle, sessionId: req.sessionID, sessionMs: sessionLengthMs(req) };
+}
+
+/**
+ * Whether a handle names a sign-in of this client that was not logged out meanwhile. What another `auth()` of the app
+ * put into the session is no sign-in here, and its refresh token is nothing for this provider to see.
+ */
+export function isLive({ client, binding }: Context, handle: SessionHandle): boolean {
+  return handle.client === client && !binding.guard.hasEnded(handle.ref);
 }

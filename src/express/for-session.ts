@@ -2,7 +2,7 @@ import { ConfigurationError, InteractionRequiredError } from '../core/errors.ts'
 import { readHandle, type SignedIn } from '../core/session-handle.ts';
 import { normalizeRequest, type TokenRequestInput } from '../core/token-request.ts';
 import type { TokenResult } from '../tokens/acquire-silent.ts';
-import type { Context } from './context.ts';
+import { type Context, isLive } from './context.ts';
 import { HANDLE_FIELD, readSession, sessionLengthOf } from './session.ts';
 
 /** Silent acquisition for a session, without a request: for WebSockets, queues and jobs. */
@@ -36,12 +36,10 @@ export function noStore(): never {
   );
 }
 
-async function loadSignedIn(
-  { store, settings, binding }: Context,
-  sessionId: string,
-): Promise<SignedIn | undefined> {
+async function loadSignedIn(context: Context, sessionId: string): Promise<SignedIn | undefined> {
+  const { store, settings } = context;
   const session = await readSession(store, sessionId, settings.storeWriteTimeoutMs);
   const handle = readHandle(session?.[HANDLE_FIELD]);
-  if (session === undefined || handle === undefined || binding.guard.hasEnded(handle.ref)) return undefined;
+  if (session === undefined || handle === undefined || !isLive(context, handle)) return undefined;
   return { handle, sessionId, sessionMs: sessionLengthOf(session, store) };
 }

@@ -93,13 +93,18 @@ export async function startLogin(context: Context, req: Request, login: LoginSta
     params: settings.authorizationParams,
     pushed: settings.pushedAuthorizationRequests,
   });
-  const sealed = cipher.seal(encodeTransaction(transaction), stateValue, 'transaction');
+  const sealed = cipher.seal(encodeTransaction(transaction), stateValue, transactionPurpose(context));
   await binding.transactions.put(fingerprint(stateValue), sealed, TRANSACTION_SECONDS * 1000);
   const { states, dropped } = addPending(state.states, fingerprint(stateValue));
   setLoginState(req, { ...state, states });
   await saveSession(req, settings.storeWriteTimeoutMs);
   await Promise.allSettled(dropped.map((hash) => binding.transactions.remove(hash)));
   return url;
+}
+
+/** A login that another `auth()` of the app started at another provider is not this one's to redeem. */
+export function transactionPurpose({ client }: Context): string {
+  return `transaction ${client}`;
 }
 
 /** What a store, or a map, knows a secret by. */

@@ -20,6 +20,8 @@ import { redemptionError } from './token-errors.ts';
 import { cachedToken, refreshTokenOf } from './token-set.ts';
 
 export interface CodeParts {
+  /** Whose sign-ins these are: issuer and client id. */
+  readonly client: string;
   readonly provider: Provider;
   readonly records: CacheRecords;
   readonly clock: Clock;
@@ -113,6 +115,7 @@ export class CodeAcquisition {
       key: randomBytes(32).toString('base64url'),
       issuer: claims.iss,
       subject: claims.sub,
+      client: this.#parts.client,
       epoch: 1,
       claims: sessionClaims,
     };

@@ -2,7 +2,15 @@ import { expect, test } from '@jest/globals';
 import { readHandle } from '../../src/core/session-handle.ts';
 import { fc } from '../support/properties.ts';
 
-const handle = { ref: 'r', key: 'k', issuer: 'i', subject: 's', epoch: 1, claims: { iss: 'i', sub: 's' } };
+const handle = {
+  ref: 'r',
+  key: 'k',
+  issuer: 'i',
+  subject: 's',
+  client: 'c',
+  epoch: 1,
+  claims: { iss: 'i', sub: 's' },
+};
 
 test('a handle is read as it was written', () => {
   expect(readHandle(JSON.parse(JSON.stringify(handle)))).toEqual(handle);

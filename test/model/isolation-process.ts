@@ -55,7 +55,7 @@ export function openProcess(number: number, provider: Provider, store: TokenStor
   const gate = new ProviderGate(common);
   return {
     silent: new SilentAcquisition({ ...common, refresher: new Refresher({ ...common, gate }) }),
-    byCode: new CodeAcquisition(common),
+    byCode: new CodeAcquisition({ ...common, client: 'web-app' }),
     app: new AppAcquisition({ ...common, gate, cache: forgetful[0], cipher, client: 'web-app' }),
     onBehalfOf: new OnBehalfOfAcquisition({ ...common, gate, cache: forgetful[1], grant: 'token_exchange' }),
     logOut: ({ handle }) => signOut(common, handle),

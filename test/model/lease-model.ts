@@ -261,7 +261,7 @@ export class Run {
     return {
       actor,
       silent: new SilentAcquisition({ ...common, refresher }),
-      byCode: new CodeAcquisition(common),
+      byCode: new CodeAcquisition({ ...common, client: 'web-app' }),
       logOut: ({ handle }) => signOut(common, handle),
     };
   }

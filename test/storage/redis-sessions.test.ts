@@ -39,7 +39,15 @@ describeRedis('sessions that are saved through connect-redis', () => {
   /** A session of somebody who is signed in, or of nobody. */
   function record(fields: object, { maxAge = MINUTE, isSignedIn = true } = {}): SessionData {
     const ref = newRef();
-    const handle = { ref, key: 'k', issuer: 'https://op.example', subject: 'alice', epoch: 1, claims: {} };
+    const handle = {
+      ref,
+      key: 'k',
+      issuer: 'https://op.example',
+      subject: 'alice',
+      client: 'app',
+      epoch: 1,
+      claims: {},
+    };
     const cookie = { originalMaxAge: maxAge, expires: new Date(Date.now() + maxAge) };
     return { ...fields, ...(isSignedIn ? { oidc: handle } : {}), cookie } as unknown as SessionData;
   }

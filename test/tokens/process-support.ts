@@ -60,7 +60,7 @@ export function openProcess(provider: TestProvider, parts: Parts): AppProcess {
   return {
     silent,
     refresher,
-    byCode: new CodeAcquisition(common),
+    byCode: new CodeAcquisition({ ...common, client: 'web-app' }),
     records,
     events,
     logs,

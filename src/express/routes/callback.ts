@@ -13,6 +13,7 @@ import type { LoginOutcome } from '../redemptions.ts';
 import { respondError } from '../respond-error.ts';
 import {
   adoptSession,
+  getHandle,
   getLoginState,
   leaveSaved,
   loginState,
@@ -24,7 +25,7 @@ import {
   setHandle,
   setLoginState,
 } from '../session.ts';
-import { fingerprint, startLogin } from '../start-login.ts';
+import { fingerprint, startLogin, transactionPurpose } from '../start-login.ts';
 import { callbackParameters } from './callback-parameters.ts';
 import { sendToProvider } from './login.ts';
 
@@ -79,7 +80,7 @@ async function peekTransaction(
 ): Promise<{ transaction: Transaction; isTaken: boolean } | undefined> {
   if (state === '') return undefined;
   const stored = await context.binding.transactions.peek(fingerprint(state));
-  const text = stored && context.cipher.open(stored.payload, state, 'transaction');
+  const text = stored && context.cipher.open(stored.payload, state, transactionPurpose(context));
   const transaction = text === undefined ? undefined : decodeTransaction(text, context.clock.now());
   return stored && transaction && { transaction, isTaken: stored.isTaken };
 }
@@ -190,9 +191,10 @@ async function beginSession(
   { handle, transaction, claims, stateHash }: NewLogin,
 ): Promise<void> {
   const { settings, clock } = context;
-  const earlier = signedIn(context, req)?.handle;
+  const earlier = getHandle(req);
   const isOther =
     earlier !== undefined && (earlier.issuer !== handle.issuer || earlier.subject !== handle.subject);
+  const left = isOther || earlier?.client !== handle.client ? earlier : undefined;
   const data = isOther ? {} : ownData(req);
   const { originalMaxAge } = req.session.cookie;
   const state = loginState(req);
@@ -219,11 +221,11 @@ async function beginSession(
     // the same, or hold the answer back while the store hangs. Nobody waits for the rest.
     req.session.destroy(() => undefined);
     void endAccount(context, handle);
-    if (isOther && earlier !== undefined) void endAccount(context, earlier);
+    if (left !== undefined) void endAccount(context, left);
     throw error;
   }
   leaveSaved(req);
-  if (isOther && earlier !== undefined) await endAccount(context, earlier);
+  if (left !== undefined) await endAccount(context, left);
 }
 
 /**

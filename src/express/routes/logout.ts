@@ -3,11 +3,11 @@ import { homePath, publicPath, safeReturnTo } from '../../core/return-to.ts';
 import { endSessionUrl } from '../../protocol/logout-request.ts';
 import { isTimedOut, within } from '../../tokens/flights.ts';
 import { signOut } from '../../tokens/sign-out.ts';
-import type { Context } from '../context.ts';
+import { type Context, signedIn } from '../context.ts';
 import { redirect, refusePrefetch, sendPage } from '../pages.ts';
 import { isCrossSite, isOwnVisit, isPrefetch } from '../request-kind.ts';
 import { respondError } from '../respond-error.ts';
-import { destroySession, getHandle } from '../session.ts';
+import { destroySession } from '../session.ts';
 import type { Settings } from '../settings.ts';
 
 const METADATA_TIMEOUT_MS = 1000;
@@ -58,7 +58,7 @@ export async function logout(
 
 async function endSession(context: Context, req: Request): Promise<string | undefined> {
   const { provider, records, memory, binding, settings } = context;
-  const handle = getHandle(req);
+  const handle = signedIn(context, req)?.handle;
   let idToken: string | undefined;
   if (handle !== undefined) {
     binding.guard.end(handle.ref);
