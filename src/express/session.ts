@@ -98,9 +98,9 @@ export function destroySession(req: Request, deadlineMs: number): Promise<void> 
   return storeCall('destroy the session', deadlineMs, (done) => req.session.destroy(done));
 }
 
-/** A new session id; what the session held stays behind. */
-export function regenerateSession(req: Request, deadlineMs: number): Promise<void> {
-  return storeCall('make a new session', deadlineMs, (done) => req.session.regenerate(done));
+/** A new session id; what the session held stays behind, in the store too, until the new one is saved. */
+export function renewSession(req: Request): void {
+  req.sessionStore.generate(req);
 }
 
 /** The app's own data in the session. */

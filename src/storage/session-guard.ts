@@ -35,6 +35,7 @@ export interface GuardParts {
  * not create again what was destroyed.
  */
 export class SessionGuard {
+  readonly #store: Store;
   readonly #endedRefs = new LRUCache<string, true>({ max: MAX_REMEMBERED, ttl: REMEMBER_MS });
   readonly #endedIds = new LRUCache<string, true>({ max: MAX_REMEMBERED, ttl: REMEMBER_MS });
   readonly #regenerating = new Set<string>();
@@ -43,6 +44,7 @@ export class SessionGuard {
 
   constructor({ store, tokens, logger, handleField, updateSession }: GuardParts) {
     const { get, set, destroy, touch, regenerate, createSession } = store;
+    this.#store = store;
 
     store.createSession = (request, data) => {
       const session = createSession.call(store, request, data);
@@ -129,6 +131,15 @@ export class SessionGuard {
       store.touch = (id: string, session: SessionData, done?: Done) =>
         write(id, (written) => touch.call(store, id, withoutEnded(session), written), done);
     }
+  }
+
+  /** Destroys a session whose sign-in goes on under another id: its token cache stays. */
+  leave(id: string, done: Done): void {
+    this.#regenerating.add(id);
+    this.#store.destroy(id, (error: unknown) => {
+      this.#regenerating.delete(id);
+      done(error);
+    });
   }
 
   /** For a session that express-session loaded before this guard was there: those of a process's first requests. */

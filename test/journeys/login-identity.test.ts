@@ -242,3 +242,39 @@ describe('afterLogin', () => {
     await expectAlive(browser, app);
   });
 });
+
+describe.each(['destroy', 'set'] as const)('a login whose %s of the session fails', (operation) => {
+  async function failing(before: (browser: Browser, app: TestApp) => Promise<unknown>, nextLogin = 'alice') {
+    const store = countingStore();
+    const opened = await withNote({ store });
+    const { app, browser, provider } = opened;
+    await before(browser, app);
+    provider.nextLogin = nextLogin;
+    const id = sessionId(browser, app);
+    const { held } = await browser.login(app, '/', { stopAt: atCallback });
+    store.fault = { [operation]: (sid: string) => (sid.startsWith('oidc.') ? undefined : 'fail') };
+    expect(await browser.navigate(held!)).toMatchObject({ status: 503 });
+    store.fault = {};
+    expect(sessionId(browser, app)).toBe(id);
+    expect(await noteOf(browser, app)).toBe('basket');
+    return opened;
+  }
+
+  test('leaves the anonymous session as it was', async () => {
+    const { app, browser } = await failing(async () => {});
+    expect(await whoIs(browser, app)).toBe('anonymous');
+  });
+
+  test('leaves the same user signed in', async () => {
+    const { app, browser, provider } = await failing((browser, app) => browser.login(app));
+    expect(await whoIs(browser, app)).toBe('signed in as alice');
+    expect(provider.revocations).toEqual([]);
+    await expectAlive(browser, app);
+  });
+
+  test('leaves another user signed in', async () => {
+    const { app, browser } = await failing((browser, app) => browser.login(app), 'bob');
+    expect(await whoIs(browser, app)).toBe('signed in as alice');
+    await expectAlive(browser, app);
+  });
+});

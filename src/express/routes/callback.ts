@@ -1,6 +1,6 @@
 import type { NextFunction, Request, Response } from 'express';
 import { accountOf, type IdTokenClaims, satisfiesStepUp } from '../../core/claims.ts';
-import { LoginError } from '../../core/errors.ts';
+import { LoginError, StoreUnavailableError } from '../../core/errors.ts';
 import { homePath } from '../../core/return-to.ts';
 import type { SessionHandle } from '../../core/session-handle.ts';
 import { countLoop, decodeTransaction, isRestarted, type Transaction } from '../../core/transaction.ts';
@@ -19,11 +19,12 @@ import {
   loginState,
   ownData,
   putData,
-  regenerateSession,
+  renewSession,
   saveSession,
   sessionLengthMs,
   setHandle,
   setLoginState,
+  storeCall,
 } from '../session.ts';
 import { fingerprint, startLogin, transactionPurpose } from '../start-login.ts';
 import { callbackParameters } from './callback-parameters.ts';
@@ -190,7 +191,7 @@ async function beginSession(
   req: Request,
   { handle, transaction, claims, stateHash }: NewLogin,
 ): Promise<void> {
-  const { settings, clock } = context;
+  const { settings, clock, binding } = context;
   const earlier = getHandle(req);
   const isOther =
     earlier !== undefined && (earlier.issuer !== handle.issuer || earlier.subject !== handle.subject);
@@ -198,7 +199,8 @@ async function beginSession(
   const data = isOther ? {} : ownData(req);
   const { originalMaxAge } = req.session.cookie;
   const state = loginState(req);
-  await regenerateSession(req, settings.storeWriteTimeoutMs);
+  const oldId = req.sessionID;
+  renewSession(req);
   putData(req, data);
   // Where the app made this user's session longer ("remember me"), a step-up does not make it shorter again.
   if (earlier !== undefined && !isOther && originalMaxAge !== null)
@@ -216,12 +218,19 @@ async function beginSession(
     await keepReachable(context, req, handle, isOther ? undefined : earlier);
     await saveSession(req, settings.storeWriteTimeoutMs);
     await stayEnded(context, handle);
+    await storeCall('end the earlier session', settings.storeWriteTimeoutMs, (done) =>
+      binding.guard.leave(oldId, done),
+    );
   } catch (error) {
     // Without a session on the request express-session does not try to save it once more, which would sign in all
     // the same, or hold the answer back while the store hangs. Nobody waits for the rest.
-    req.session.destroy(() => undefined);
-    void endAccount(context, handle);
-    if (left !== undefined) void endAccount(context, left);
+    Reflect.deleteProperty(req, 'session');
+    binding.guard.leave(req.sessionID, () => undefined);
+    // A fault of the store ends no earlier sign-in: the browser goes on with the session that it has.
+    const isFault = error instanceof StoreUnavailableError;
+    if (!isFault) binding.guard.leave(oldId, () => undefined);
+    if (!isFault || earlier?.ref !== handle.ref) void endAccount(context, handle);
+    if (!isFault && left !== undefined) void endAccount(context, left);
     throw error;
   }
   leaveSaved(req);
