@@ -21,7 +21,7 @@ import {
   supportedScopes,
 } from '../protocol/authorization-request.ts';
 import { type Context, signedIn } from './context.ts';
-import { loginState, saveSession, setLoginState } from './session.ts';
+import { loginState, renewSession, saveSession, setLoginState } from './session.ts';
 
 /** What a login is started for. */
 export interface LoginStart {
@@ -50,6 +50,8 @@ export interface LoginStart {
  */
 export async function startLogin(context: Context, req: Request, login: LoginStart): Promise<URL> {
   const { settings, provider, binding, cipher, clock } = context;
+  // The app may have ended its session a moment ago; a login needs one to come back to.
+  if (!req.session) renewSession(req);
   const state = loginState(req);
   const loopKey = login.kind === 'challenge' ? loopKeyOf(login) : undefined;
   if (loopKey !== undefined) stopLoop(context, req, login, { loops: state.loops, loopKey });

@@ -165,6 +165,23 @@ describe('B34: the app changes the session id itself', () => {
     await expectAlive(browser, app);
   });
 
+  test.each<[string, (req: Request) => unknown]>([
+    ['destroys the session', (req) => settled((done) => void req.session.destroy(done))],
+    ['sets req.session to null', (req) => Reflect.set(req, 'session', null)],
+  ])('B34: and %s before it sends the user to the login: signed in anew', async (_title, act) => {
+    const provider = await openProvider();
+    const app = await openApp(provider);
+    app.express.get('/again', async (req, res) => {
+      await act(req);
+      await res.oidc.login({ returnTo: '/user' });
+    });
+    const browser = await signedIn(app);
+    const before = sessionId(browser, app);
+    expect(JSON.parse((await browser.navigate(`${app.url}/again`)).text)).toMatchObject({ sub: 'alice' });
+    expect(sessionId(browser, app)).not.toBe(before);
+    await expectAlive(browser, app);
+  });
+
   test('B34: destroy() by the app takes the tokens with it', async () => {
     const provider = await openProvider();
     const app = await openApp(provider);
