@@ -54,15 +54,13 @@ export class SessionRegistry {
     const isSame = known?.sessionId === sessionId && known.sid === sid;
     if (known !== undefined && isSame && clock.now() < known.until) return;
     registered.set(handle.ref, { sessionId, sid, until: clock.now() + sessionMs / 1000 });
-    try {
-      if (isTimedOut(await within(this.#register(session), REGISTER_TIMEOUT_MS)))
-        logger.debug("Registering a session for the provider's logout takes long");
-    } catch (error) {
+    // Also when that fails after nobody waits for it any more.
+    const registering = this.#register(session).catch((error: Error) => {
       registered.set(handle.ref, { sessionId, sid, until: clock.now() + RETRY_SECONDS });
-      logger.warn("A session could not be registered for the provider's logout", {
-        error: (error as Error).name,
-      });
-    }
+      logger.warn("A session could not be registered for the provider's logout", { error: error.name });
+    });
+    if (isTimedOut(await within(registering, REGISTER_TIMEOUT_MS)))
+      logger.debug("Registering a session for the provider's logout takes long");
   }
 
   async #register(session: SignedIn): Promise<void> {
