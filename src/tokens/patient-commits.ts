@@ -1,6 +1,6 @@
 import type { Clock, Commit, CommitResult, Events, Logger } from '../core/ports.ts';
 import type { SignedIn } from '../core/session-handle.ts';
-import type { TokenCache } from '../core/token-cache.ts';
+import type { RefreshToken, TokenCache } from '../core/token-cache.ts';
 import type { CacheRecords, OpenRecord } from './cache-records.ts';
 import { pause } from './flights.ts';
 
@@ -11,6 +11,15 @@ interface CommitParts {
   readonly events: Events;
 }
 
+/** What a grant was made from. */
+interface Base {
+  readonly session: SignedIn;
+  readonly cache: TokenCache;
+  readonly version: number;
+  readonly spent: RefreshToken;
+}
+
+const CHANGE_TRIES = 5;
 const RETRY_SECONDS = 30;
 const RETRY_MS = { first: 100, most: 2000 };
 const MAX_UNSAVED = 1000;
@@ -59,6 +68,28 @@ export class PatientCommits {
     }
   }
 
+  /**
+   * Commits what a grant brought, as a change of the cache that it was made from. A login that stored its tokens meanwhile made a newer
+   * record: where that still holds the refresh token that was spent, the change is made to it, or the one that came
+   * for it would be lost.
+   */
+  async change(
+    { session, spent, ...base }: Base,
+    change: (cache: TokenCache) => TokenCache,
+  ): Promise<{ result: CommitResult; cache: TokenCache; version: number }> {
+    for (let { cache, version } = base, tries = 1; ; tries += 1) {
+      const changed = change(cache);
+      const result = await this.commit(session, version, changed);
+      const newer =
+        result === 'newer' && tries < CHANGE_TRIES
+          ? await this.#parts.records.load(session.handle)
+          : undefined;
+      if (newer?.cache === undefined || !holds(newer.cache, spent))
+        return { result, cache: changed, version: version + 1 };
+      ({ cache, version } = { cache: newer.cache, version: newer.version });
+    }
+  }
+
   /** Stores first what could not be stored before; the record as it is then. */
   async saveUnsaved(session: SignedIn, record: OpenRecord): Promise<OpenRecord> {
     const { ref } = session.handle;
@@ -76,4 +107,8 @@ export class PatientCommits {
     const oldest = this.#unsaved.size > MAX_UNSAVED ? this.#unsaved.keys().next().value : undefined;
     if (oldest !== undefined) this.#unsaved.delete(oldest);
   }
+}
+
+function holds(cache: TokenCache, { token }: RefreshToken): boolean {
+  return cache.refreshTokens.some((entry) => entry.token === token);
 }

@@ -143,7 +143,7 @@ export class Refresher {
 
   /** Commits the answer. The token is handed out only after that. */
   async #storeAnswer(grant: Grant, answer: TokenAnswer): Promise<CachedToken | 'newer'> {
-    const { session, request, cache, version, spent } = grant;
+    const { request, cache, spent } = grant;
     const now = this.#parts.clock.now();
     const asked = {
       scopes: request.scopes.length > 0 ? request.scopes : grantedBefore(cache, request),
@@ -153,11 +153,12 @@ export class Refresher {
     const { random, settings } = this.#parts;
     const token = cachedToken(answer, asked, now, random(), settings.defaultLifetime);
     const fresh = refreshTokenOf(answer, spent, now);
-    const rotated = fresh === undefined ? cache : rotateRefreshToken(cache, spent.token, fresh);
-    const next = putToken({ ...rotated, idToken: answer.idToken ?? cache.idToken }, token, now);
-    const committed = await this.#commits.commit(session, version, next);
-    if (committed === 'newer') return 'newer';
-    if (committed === 'committed') return token;
+    const { result } = await this.#commits.change(grant, (before) => {
+      const rotated = fresh === undefined ? before : rotateRefreshToken(before, spent.token, fresh);
+      return putToken({ ...rotated, idToken: answer.idToken ?? before.idToken }, token, now);
+    });
+    if (result === 'newer') return 'newer';
+    if (result === 'committed') return token;
     // Logged out meanwhile: nobody will use this refresh token.
     this.#revoke(answer.refreshToken ?? spent.token);
     throw interactionError('signed_out', request);
@@ -194,14 +195,14 @@ export class Refresher {
 
   /** A refresh token that arrived counts, whatever is wrong with the rest of its answer. */
   async #keepRefreshToken(grant: Grant, token: string): Promise<Grant | 'newer'> {
-    const { session, request, version } = grant;
     const spent = { token, resources: grant.spent.resources, audience: grant.spent.audience };
-    const cache = rotateRefreshToken(grant.cache, grant.spent.token, spent);
-    const committed = await this.#commits.commit(session, version, cache);
-    if (committed === 'newer') return 'newer';
-    if (committed === 'committed') return { ...grant, cache, version: version + 1, spent };
+    const { result, ...stored } = await this.#commits.change(grant, (cache) =>
+      rotateRefreshToken(cache, grant.spent.token, spent),
+    );
+    if (result === 'newer') return 'newer';
+    if (result === 'committed') return { ...grant, ...stored, spent };
     this.#revoke(token);
-    throw interactionError('signed_out', request);
+    throw interactionError('signed_out', grant.request);
   }
 
   /** What an operator sees of a failure. */

@@ -122,4 +122,19 @@ describe('B36: a step-up login while a refresh is in flight', () => {
     }
     expect(provider.tokenCalls.filter(({ status }) => status !== 200)).toEqual([]);
   });
+
+  test('B36: a login that brings no refresh token: the one that the refresh brought is kept', async () => {
+    const { provider, app, browser } = await twoApps();
+    travel(3601);
+    const { held } = await browser.login(app, '/', { stopAt: atCallback });
+    const { release, arrived } = heldAnswer(provider);
+    const refreshing = silent(openClone(browser), app);
+    await arrived;
+    provider.script({ mutate: ({ refresh_token: _none, ...answer }) => answer });
+    await browser.navigate(held!);
+    release();
+    expect(await refreshing).toMatchObject({ accessToken: expect.any(String) });
+    for (let round = 0; round < 2; round += 1) await expectAlive(browser, app);
+    expect(provider.tokenCalls.filter(({ status }) => status !== 200)).toEqual([]);
+  });
 });
