@@ -71,21 +71,22 @@ export class TimedLock {
     if (this.#isForgotten(id, before) || isLater(lookMs)) return undefined;
     const owner = randomBytes(12).toString('base64url');
     const number = before.number + 1;
-    await this.#timed(() => this.#write(id, owner, number));
+    const abandon = (error: unknown): never => {
+      void this.#abandon(id, owner, number);
+      throw error;
+    };
+    await this.#timed(() => this.#write(id, owner, number)).catch(abandon);
     // Another, whose δ may be the least there is, may have read its own name back before this write came: it has the
     // lock, and says so with its next beat.
     const isLate = isLater(MIN_DELTA_MS);
     await pause((isLate ? HEARTBEAT_MS : 0) + this.#deltaMs());
-    const after = await this.#timed(() => this.#read(id)).catch((error: unknown) => {
-      void this.#abandon(id, owner, number);
-      throw error;
-    });
+    const after = await this.#timed(() => this.#read(id)).catch(abandon);
     if (after.owner !== owner) return undefined;
     const isTakeover = before.owner !== '' && !before.isReleased;
     return { isTakeover, release: this.#keep(id, owner, number, isLate) };
   }
 
-  /** A name that was written and cannot be read back may be the lock, and would hold up everybody until it ends. */
+  /** A name whose write failed, or that cannot be read back, may be the lock, and would hold up everybody until it ends. */
   async #abandon(id: string, owner: string, number: number): Promise<void> {
     try {
       if ((await this.#read(id)).owner === owner) await this.#release(id, owner, number);

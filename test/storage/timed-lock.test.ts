@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { MemoryStore } from 'express-session';
+import { MemoryStore, type SessionData } from 'express-session';
 import type { HeldLock, TimedLock } from '../../src/storage/timed-lock.ts';
 import { latencyStore, seededRandom } from '../support/stores.ts';
 import { travel } from '../support/time.ts';
@@ -146,6 +146,21 @@ describe('TimedLock', () => {
     expect(held.isTakeover).toBe(true);
     await held.release();
     expect((await dead.take('record')).isTakeover).toBe(false);
+  });
+
+  test('a name whose write is reported as failed, and arrived, holds up nobody', async () => {
+    const store = new MemoryStore();
+    const lost = new MemoryStore();
+    Object.assign(lost, {
+      get: store.get.bind(store),
+      set: (id: string, session: SessionData, done: (error?: unknown) => void) =>
+        store.set(id, session, () => done(isLosing ? new Error('no answer') : undefined)),
+    });
+    let isLosing = true;
+    const a = new ReleasedLock(callsOf(lost));
+    await expect(a.tryTake('record')).rejects.toThrow('could not write');
+    isLosing = false;
+    expect((await new ReleasedLock(callsOf(store)).take('record')).isTakeover).toBe(false);
   });
 
   test('one that woke up after its lock was taken over neither frees nor keeps it', async () => {
