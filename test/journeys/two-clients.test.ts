@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import type { Express } from 'express';
-import { requiresAuth } from 'express-oidc-tokens';
-import { MemoryStore } from 'express-session';
+import { auth, requiresAuth } from 'express-oidc-tokens';
+import session, { MemoryStore } from 'express-session';
 import type { TestApp } from '../support/app.ts';
 import type { Browser } from '../support/browser.ts';
 import type { TestProvider } from '../support/provider.ts';
@@ -50,6 +50,25 @@ beforeEach(async () => {
 });
 
 afterEach(closeAll);
+
+/** One app with both, each under its path, with a session cookie of its own. */
+async function openSideBySide() {
+  const app = await openApp(staff.provider, { session: false, auth: { session: false } });
+  const quiet = { debug() {}, info() {}, warn() {}, error() {} };
+  for (const [path, { provider }] of Object.entries({ '/staff': staff, '/shop': shop })) {
+    const { issuer, client } = provider;
+    const cookies = session({
+      name: path.slice(1),
+      secret: 'test',
+      resave: false,
+      saveUninitialized: false,
+      store,
+    });
+    app.express.use(path, cookies, auth({ issuer, ...client, baseUrl: app.url + path, logger: quiet }));
+    app.express.get(`${path}/who`, (req, res) => void res.send(req.oidc.account?.issuer ?? 'nobody'));
+  }
+  return app;
+}
 
 async function signInAtStaff(): Promise<string> {
   await staff.browser.login(staff.app);
@@ -106,4 +125,14 @@ test('an answer to a login that the other started is not redeemed', async () => 
   expect(shop.provider.tokenCalls).toEqual([]);
   expect((await browser.navigate(started.held?.url ?? '')).text).toBe('signed in as alice');
   expect(provider.tokenCalls).toHaveLength(1);
+});
+
+test('with a session of its own each, under a path of its own: signed in at both', async () => {
+  const app = await openSideBySide();
+  const browser = openBrowser({ account: 'alice' });
+  const who = async (path: string) => (await browser.request(`${app.url}${path}/who`)).text;
+  for (const path of ['/staff', '/shop']) await browser.navigate(`${app.url}${path}/login`);
+  expect([await who('/staff'), await who('/shop')]).toEqual([staff.provider.issuer, shop.provider.issuer]);
+  await browser.request(`${app.url}/staff/logout`, { method: 'POST' });
+  expect([await who('/staff'), await who('/shop')]).toEqual(['nobody', shop.provider.issuer]);
 });
