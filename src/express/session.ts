@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Request } from 'express';
-import type { Store } from 'express-session';
+import type { SessionData, Store } from 'express-session';
 import { isRecord } from '../core/cache-codec.ts';
 import { StoreUnavailableError } from '../core/errors.ts';
 import { readHandle, type SessionHandle } from '../core/session-handle.ts';
@@ -116,16 +116,10 @@ export function putData(req: Request, data: SessionFields): void {
 /** Lets this request answer with the session of another request of the same browser. */
 export async function adoptSession(req: Request, sessionId: string, deadlineMs: number): Promise<boolean> {
   const store: Store = req.sessionStore;
-  let found: Parameters<Store['createSession']>[1] | undefined;
-  await storeCall('read the session', deadlineMs, (done) => {
-    store.get(sessionId, (error, session) => {
-      found = session as typeof found;
-      done(error);
-    });
-  });
-  if (!found) return false;
+  const found = await readSession(store, sessionId, deadlineMs);
+  if (found === undefined) return false;
   req.sessionID = sessionId;
-  store.createSession(req, found);
+  store.createSession(req, found as unknown as SessionData);
   leaveSaved(req);
   return true;
 }
@@ -145,7 +139,7 @@ export function leaveSaved(req: Request): void {
   });
 }
 
-/** A session that no request brought; undefined: there is none. */
+/** A session that this request did not bring; undefined: there is none. Some stores report that as an error. */
 export async function readSession(
   store: Store,
   sessionId: string,

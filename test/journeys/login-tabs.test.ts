@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
+import type { Store } from 'express-session';
 import type { Answer, Browser, Page, PendingRequest } from '../support/browser.ts';
 import { storeFactories } from '../support/store-factories.ts';
 import { latencyStore } from '../support/stores.ts';
@@ -16,6 +17,7 @@ import {
   records,
   sessionId,
   signedIn,
+  silent,
   whoIs,
 } from './session-support.ts';
 
@@ -172,10 +174,10 @@ describe('B32: the same callback twice', () => {
   ): Promise<Answer[]> =>
     Promise.all([first.request(held.url), second.request(held.url.replace(new URL(held.url).origin, other))]);
 
-  async function begin(count: number) {
+  async function begin(count: number, store: Store = latencyStore(0, 30, 9)) {
     const provider = await openProvider();
     const auth = { encryptionKeys: [{ kid: 'k1', key: Buffer.alloc(32, 1) }] };
-    const app = await openApp(provider, { auth, store: latencyStore(0, 30, 9) });
+    const app = await openApp(provider, { auth, store });
     const other =
       count === 1 ? app : await openApp(provider, { auth: { ...auth, baseUrl: app.url }, store: app.store });
     const browser = openBrowser();
@@ -265,4 +267,18 @@ describe('B32: the same callback twice', () => {
       expect(await whoIs(back, app)).toBe('anonymous');
     }
   });
+
+  test.each(storeFactories.filter(({ name }) => !name.includes('away')))(
+    'B32: once more after the next sign-in: still signed in (over $name)',
+    async ({ open }) => {
+      const opened = await open();
+      const { app, browser, held } = await begin(1, opened.store);
+      await browser.navigate(held);
+      await browser.login(app);
+      expect(await browser.navigate(held)).toMatchObject({ status: 200, url: `${app.url}/user` });
+      expect(await silent(browser, app, 'force')).toMatchObject({ source: 'provider' });
+      await closeAll();
+      await opened.close();
+    },
+  );
 });
