@@ -132,9 +132,9 @@ async function redeem(
   login: LoginResponse,
 ): Promise<LoginOutcome | undefined> {
   const { state, response } = login;
+  const taken = await context.binding.transactions.take(fingerprint(state));
+  if (taken === undefined) return awaitOutcome(context, response);
   try {
-    const taken = await context.binding.transactions.take(fingerprint(state));
-    if (taken === undefined) return await awaitOutcome(context, response);
     const outcome = await complete(context, req, login);
     publishOutcome(context, response, outcome);
     return outcome;
