@@ -22,6 +22,7 @@ export type { AuthHandle } from './express/auth.ts';
 export { auth } from './express/auth.ts';
 export type { SessionTokens } from './express/for-session.ts';
 export { claimCheck, claimEquals, claimIncludes } from './express/guards/claims.ts';
+export type { RouteGuard } from './express/guards/decorate.ts';
 export type {
   AuthenticatedHandler,
   AuthenticatedRequest,
@@ -41,9 +42,14 @@ export type { AuthOptions, ResourceOptions, RouteOptions } from './express/optio
 export type { TokenStoreOption } from './express/redis-option.ts';
 export { redisTokenStore } from './express/redis-option.ts';
 export type {
+  AppTokenResult,
   LoginOptions,
+  OnBehalfOfResult,
   RequestOidc,
   ResponseOidc,
 } from './express/request-surface.ts';
 export type { LogoutOptions } from './express/routes/logout.ts';
+export type { OnBehalfOfGrant } from './protocol/app-grants.ts';
+export type { AuthorizationParams } from './protocol/authorization-request.ts';
+export type { ClientAuthFunction, ClientAuthMethod, ClientPrivateKey } from './protocol/client-auth.ts';
 export type { TokenResult } from './tokens/acquire-silent.ts';

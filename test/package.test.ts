@@ -54,6 +54,28 @@ test('a TypeScript app compiles against the installed types, library checks incl
   expect(await node(tsc, ...options, 'app.mts')).toEqual({ stdout: '', stderr: '' });
 });
 
+test('what a strict app exports has types that can be named, and a variable that is not set fits an option', async () => {
+  await writeFile(
+    join(project, 'strict.mts'),
+    `import type { Request, Response } from 'express';
+import { auth, InteractionRequiredError, redisTokenStore, requiresAuth, requiresBearer } from 'express-oidc-tokens';
+const { env } = process;
+export const handle = auth({ clientSecret: env.SECRET, routes: { logout: undefined } });
+export const guards = [requiresAuth({ acr: env.ACR }), requiresBearer({ audience: 'a', issuer: env.ISSUER })];
+export const store = (client: Parameters<typeof redisTokenStore>[0]['client']) => redisTokenStore({ client, prefix: env.PREFIX });
+export const job = () => handle.getAppToken({ audience: env.AUDIENCE });
+export const onBehalf = (req: Request) => req.getTokenOnBehalfOf();
+export const token = (req: Request) => req.getToken();
+export const again = (res: Response, { claims, acrValues, maxAge }: InteractionRequiredError) =>
+  res.oidc.login({ claims, acrValues, maxAge });
+`,
+  );
+  const tsc = join(root, 'node_modules/typescript/bin/tsc');
+  const strict = ['--strict', '--exactOptionalPropertyTypes', '--noUncheckedIndexedAccess', '--declaration'];
+  const target = ['--module', 'nodenext', '--lib', 'es2023', '--types', 'node', '--outDir', 'strict'];
+  expect(await node(tsc, ...strict, ...target, 'strict.mts')).toEqual({ stdout: '', stderr: '' });
+});
+
 function node(...args: string[]): Promise<{ stdout: string; stderr: string }> {
   // tsc reports on stdout and an app on stderr: a failure should show both.
   return run(process.execPath, args, { cwd: project, env }).catch((error) => error);

@@ -3,21 +3,21 @@ import { parseScopes, type ScopeSet, withoutOpenIdScopes } from './scopes.ts';
 /** What `req.getToken()` takes. A string means `{ scopes }`, or a name from the option `resources`. */
 export interface TokenRequest {
   /** Separated by spaces, or an array. Left out: the login's own scopes. */
-  scopes?: string | readonly string[];
+  scopes?: string | readonly string[] | undefined;
   /** An absolute URI without fragment (RFC 8707 §2). */
-  resource?: string;
+  resource?: string | undefined;
   /** The API's name at providers that use `audience` instead of `resource`. */
-  audience?: string;
+  audience?: string | undefined;
   /** Asks the provider also when a cached token is good. */
-  forceRefresh?: boolean;
+  forceRefresh?: boolean | undefined;
   /** A claims challenge: a JSON object, or its text (OpenID Connect Core §5.5). Skips the cache. */
-  claims?: string | Readonly<Record<string, unknown>>;
+  claims?: string | Readonly<Record<string, unknown>> | undefined;
   /** Space-separated authentication context classes, one of which the login must have (RFC 9470 §4). */
-  acrValues?: string | readonly string[];
+  acrValues?: string | readonly string[] | undefined;
   /** The login may be at most this many seconds old. */
-  maxAge?: number;
+  maxAge?: number | undefined;
   /** An access token that an API refused. Exactly this one is not served again. */
-  rejected?: string;
+  rejected?: string | undefined;
 }
 
 /** Scopes, a name from the option `resources`, or a request. */

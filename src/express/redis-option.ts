@@ -14,7 +14,10 @@ export interface TokenStoreOption {
  * @param options.prefix what keys begin with. Default `sess:`, as in connect-redis.
  * @throws {TypeError} for anything else than such a client.
  */
-export function redisTokenStore(options: { client: RedisClient; prefix?: string }): TokenStoreOption {
+export function redisTokenStore(options: {
+  client: RedisClient;
+  prefix?: string | undefined;
+}): TokenStoreOption {
   const { client, prefix = 'sess:' } = options;
   if (!isRedisClient(client))
     throw new TypeError('redisTokenStore() needs { client }: a client of redis or ioredis');

@@ -104,19 +104,19 @@ export class RequestOidc {
 /** What a login asks for beyond the configured one. */
 export interface LoginOptions {
   /** A path of the app; default: the URL of this request for GET, else `/`. */
-  returnTo?: string;
+  returnTo?: string | undefined;
   /** Scopes to ask for together with the configured and the granted ones. */
-  scopes?: string | readonly string[];
+  scopes?: string | readonly string[] | undefined;
   /** A resource to ask for beside the configured and the granted ones (RFC 8707). */
-  resource?: string;
-  audience?: string;
+  resource?: string | undefined;
+  audience?: string | undefined;
   /** `login`, `consent`, `select_account`, … (OpenID Connect Core §3.1.2.1). */
-  prompt?: string;
-  loginHint?: string;
-  acrValues?: string | readonly string[];
+  prompt?: string | undefined;
+  loginHint?: string | undefined;
+  acrValues?: string | readonly string[] | undefined;
   /** In seconds. */
-  maxAge?: number;
-  claims?: string | Readonly<Record<string, unknown>>;
+  maxAge?: number | undefined;
+  claims?: string | Readonly<Record<string, unknown>> | undefined;
 }
 
 const LOGIN_FIELDS: readonly (keyof LoginOptions)[] = [

@@ -89,10 +89,21 @@ function item(option: string, label: string): string {
   return new RegExp(`^- ${label}: (.+)$`, 'm').exec(documented.get(option) ?? '')?.[1] ?? '';
 }
 
-/** The fields of an interface in options.ts, each with the text of its type. */
+/** The fields of an interface in options.ts, each with the text of its type, without the `undefined` that all take. */
 function fieldsOf(name: string): Map<string, string> {
   const [, body = ''] = new RegExp(`export interface ${name} \\{\\n([\\s\\S]*?)^\\}`, 'm').exec(source) ?? [];
   return new Map(
-    [...body.matchAll(/^ {2}(\w+)\??: (.+);$/gm)].map(([, field = '', type = '']) => [field, type]),
+    [...body.matchAll(/^ {2}(\w+)\??:([\s\S]+?);$/gm)].map(([, field = '', type = '']) => [
+      field,
+      bare(type),
+    ]),
   );
+}
+
+function bare(type: string): string {
+  const value = type
+    .replace(/\s+/g, ' ')
+    .replace(/^ \|?\s*/, '')
+    .replace(/ \| undefined$/, '');
+  return value.replace(/^\((\(.*)\)$/, '$1');
 }

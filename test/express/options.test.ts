@@ -119,6 +119,15 @@ describe('a value of the wrong kind: a TypeError that says what it must be', () 
   });
 });
 
+test('an option that is undefined is one that was left out', () => {
+  const left = parse({ fetch, encryptionKeys: [] });
+  const names =
+    /it takes ([\w, ]+)/.exec(errorOf(() => parse({ nothing: 1 })).message)?.[1]?.split(', ') ?? [];
+  expect(names.length).toBeGreaterThan(30);
+  const none = Object.fromEntries(names.map((name) => [name, undefined]));
+  expect(parse({ ...none, ...good, fetch })).toEqual(left);
+});
+
 describe('a missing or contradictory one: a ConfigurationError that says what to do', () => {
   test.each<[object, string | RegExp]>([
     [{ issuer: 'op.example' }, 'issuer (OIDC_ISSUER) must be an absolute URL, such as https://'],

@@ -8,6 +8,7 @@ import {
   claimIncludes,
   type IdTokenClaims,
   requiresAuth,
+  requiresBearer,
   requiresToken,
   type TokenRequestInHand,
   type TokenResult,
@@ -92,6 +93,19 @@ router.get('/:id', requiresToken('a'), claimIncludes('groups', 'dev'), (req, res
 });
 app.use('/area', router);
 export const handlers: RequestHandler[] = [requiresAuth(), requiresToken('a'), claimEquals('a', null)];
+
+// A guard leaves to Express's types what they know of the path.
+app.get(
+  '/orders/:id',
+  requiresAuth(),
+  requiresToken('a'),
+  claimCheck(() => true),
+  requiresBearer({ audience: 'a' }),
+  (req, res) => {
+    holds<Equal<typeof req.params.id, string>>();
+    res.send(req.params.id);
+  },
+);
 
 // A handler may be written on its own, and one that expects less fits too.
 const own = (req: TokenRequestInHand): string => req.token.accessToken;

@@ -1,7 +1,7 @@
-import type { Request, RequestHandler } from 'express';
+import type { Request } from 'express';
 import { claimHolds, claimIs, type IdTokenClaims } from '../../core/claims.ts';
 import { ClaimMismatchError } from '../../core/errors.ts';
-import { checkHandler, guardHandler } from './decorate.ts';
+import { checkHandler, guardHandler, type RouteGuard } from './decorate.ts';
 import { type AuthenticatedHandler, isSignedIn } from './requires-auth.ts';
 
 type ClaimValue = string | number | boolean | null;
@@ -10,7 +10,7 @@ type ClaimValue = string | number | boolean | null;
  * Lets users through whose ID-token claim `name` equals `value`. Not signed in: a challenge. Signed in without it:
  * `ClaimMismatchError` 403, since another login would bring the same claims.
  */
-export function claimEquals(name: string, value: ClaimValue, handler?: AuthenticatedHandler): RequestHandler {
+export function claimEquals(name: string, value: ClaimValue, handler?: AuthenticatedHandler): RouteGuard {
   checkName(name, 'claimEquals');
   if (value !== null && !isSingle(value))
     throw new TypeError('claimEquals() takes a string, a number, true, false or null as the value');
@@ -27,7 +27,7 @@ export function claimIncludes(
   ...values:
     | readonly [...(string | number | boolean)[], AuthenticatedHandler]
     | readonly (string | number | boolean)[]
-): RequestHandler {
+): RouteGuard {
   checkName(name, 'claimIncludes');
   const last = values.at(-1);
   const handler = typeof last === 'function' ? last : undefined;
@@ -41,7 +41,7 @@ export function claimIncludes(
 export function claimCheck(
   check: (req: Request, claims: IdTokenClaims) => boolean | Promise<boolean>,
   handler?: AuthenticatedHandler,
-): RequestHandler {
+): RouteGuard {
   if (typeof check !== 'function')
     throw new TypeError('claimCheck() takes a function (req, claims) => boolean');
   checkHandler(handler, 'claimCheck()');
@@ -52,7 +52,7 @@ function claimGuard(
   name: string,
   check: (req: Request, claims: IdTokenClaims) => boolean | Promise<boolean>,
   handler: AuthenticatedHandler | undefined,
-): RequestHandler {
+): RouteGuard {
   return guardHandler(
     name,
     async (req, res, next) => {

@@ -1,4 +1,11 @@
-import type { NextFunction, Request, RequestHandler, Response } from 'express';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { NextFunction, Request, Response } from 'express';
+
+/**
+ * A guard as a middleware, for any place that takes a `RequestHandler`. It asks nothing of the request's type: with one
+ * that names `params`, Express's types forget those of the path, and `req.params.id` is not a string any more.
+ */
+export type RouteGuard = (req: IncomingMessage, res: ServerResponse, next: (error?: unknown) => void) => void;
 
 /** Asks whether a request may go on. False: the guard has answered. */
 export type Guard = (req: Request, res: Response, next: NextFunction) => Promise<boolean> | boolean;
@@ -10,12 +17,12 @@ export function guardHandler(
   name: string,
   guard: Guard,
   handler: ((req: never, res: Response, next: NextFunction) => unknown) | undefined,
-): RequestHandler {
-  const guarded = async (req: Request, res: Response, next: NextFunction): Promise<void> => {
+): RouteGuard {
+  const guarded: RouteGuard = async (req, res, next) => {
     try {
-      if (!(await guard(req, res, next))) return;
+      if (!(await guard(req as Request, res as Response, next))) return;
       if (handler === undefined) next();
-      else await handler(req as never, res, next);
+      else await handler(req as never, res as Response, next);
     } catch (error) {
       next(error);
     }

@@ -1,11 +1,11 @@
-import type { NextFunction, Request, RequestHandler, Response } from 'express';
+import type { NextFunction, Request, Response } from 'express';
 import { type IdTokenClaims, satisfiesStepUp } from '../../core/claims.ts';
 import { InteractionRequiredError } from '../../core/errors.ts';
 import { parseAcrValues, parseMaxAge } from '../../core/token-request.ts';
 import { challengeNow } from '../challenge.ts';
 import { knownFields } from '../option-values.ts';
 import { contextOf } from '../request-context.ts';
-import { checkHandler, type Guard, guardHandler } from './decorate.ts';
+import { checkHandler, type Guard, guardHandler, type RouteGuard } from './decorate.ts';
 
 /** A request behind `requiresAuth`: there is a user. */
 export type AuthenticatedRequest = Request & { readonly oidc: { readonly user: IdTokenClaims } };
@@ -15,9 +15,9 @@ export type AuthenticatedHandler = (req: AuthenticatedRequest, res: Response, ne
 /** What a route demands of the sign-in itself (RFC 9470). */
 export interface StepUpOptions {
   /** It may be at most this many seconds old, give or take `clockTolerance`. */
-  maxAge?: number;
+  maxAge?: number | undefined;
   /** Authentication context classes, one of which it must have. */
-  acr?: string | readonly string[];
+  acr?: string | readonly string[] | undefined;
 }
 
 /**
@@ -28,12 +28,12 @@ export interface StepUpOptions {
  *
  * @throws {TypeError} for options of the wrong kind.
  */
-export function requiresAuth(handler?: AuthenticatedHandler): RequestHandler;
-export function requiresAuth(options: StepUpOptions, handler?: AuthenticatedHandler): RequestHandler;
+export function requiresAuth(handler?: AuthenticatedHandler): RouteGuard;
+export function requiresAuth(options: StepUpOptions, handler?: AuthenticatedHandler): RouteGuard;
 export function requiresAuth(
   first?: StepUpOptions | AuthenticatedHandler,
   second?: AuthenticatedHandler,
-): RequestHandler {
+): RouteGuard {
   const [options, handler] = typeof first === 'function' ? [{}, first] : [first ?? {}, second];
   const stepUp = parseStepUp(options);
   checkHandler(handler, 'requiresAuth()');

@@ -1,4 +1,4 @@
-import type { NextFunction, Request, RequestHandler, Response } from 'express';
+import type { NextFunction, Request, Response } from 'express';
 import {
   type BearerDemands,
   type BearerRefusal,
@@ -15,22 +15,22 @@ import { knownFields, parseUrl } from '../option-values.ts';
 import { publicUrl } from '../public-url.ts';
 import { sharedOf } from '../request-context.ts';
 import type { Settings } from '../settings.ts';
-import { checkHandler, guardHandler } from './decorate.ts';
+import { checkHandler, guardHandler, type RouteGuard } from './decorate.ts';
 
 /** What an API demands of the access token that it is called with. */
 export interface BearerOptions {
   /** Who this API is: `aud` of the token must hold it, or one of these. */
   audience: string | readonly string[];
   /** Default: the issuer of `auth()`. */
-  issuer?: string;
+  issuer?: string | undefined;
   /** Scopes that the token must have, all of them. */
-  scopes?: string | readonly string[];
+  scopes?: string | readonly string[] | undefined;
   /** Claims that the token must have with exactly this value. */
-  claims?: Readonly<Record<string, string | number | boolean>>;
+  claims?: Readonly<Record<string, string | number | boolean>> | undefined;
   /** Authentication context classes, one of which the sign-in must have (RFC 9470). */
-  acrValues?: string | readonly string[];
+  acrValues?: string | readonly string[] | undefined;
   /** The sign-in may be at most this many seconds old (RFC 9470). */
-  maxAge?: number;
+  maxAge?: number | undefined;
 }
 
 /** What `requiresBearer` puts into `req.bearer`. */
@@ -54,7 +54,7 @@ export type BearerHandler = (req: BearerRequest, res: Response, next: NextFuncti
  *
  * @throws {TypeError} for options of the wrong kind.
  */
-export function requiresBearer(options: BearerOptions, handler?: BearerHandler): RequestHandler {
+export function requiresBearer(options: BearerOptions, handler?: BearerHandler): RouteGuard {
   const { issuer, demandsOf } = parseBearerOptions(options);
   checkHandler(handler, 'requiresBearer()');
   return guardHandler(

@@ -1,11 +1,11 @@
-import type { NextFunction, Request, RequestHandler, Response } from 'express';
+import type { NextFunction, Request, Response } from 'express';
 import type { IdTokenClaims } from '../../core/claims.ts';
 import { InteractionRequiredError } from '../../core/errors.ts';
 import type { TokenRequest } from '../../core/token-request.ts';
 import type { TokenResult } from '../../tokens/acquire-silent.ts';
 import { challengeNow } from '../challenge.ts';
 import { contextOf } from '../request-context.ts';
-import { checkHandler, guardHandler } from './decorate.ts';
+import { checkHandler, guardHandler, type RouteGuard } from './decorate.ts';
 
 /** A request behind `requiresToken`: there is a user, and a token. */
 export type TokenRequestInHand = Request & {
@@ -24,7 +24,7 @@ export type TokenHandler = (req: TokenRequestInHand, res: Response, next: NextFu
 export function requiresToken(
   request?: string | readonly string[] | TokenRequest,
   handler?: TokenHandler,
-): RequestHandler {
+): RouteGuard {
   checkHandler(handler, 'requiresToken()');
   return guardHandler(
     'requiresToken',

@@ -14,7 +14,7 @@ const METADATA_TIMEOUT_MS = 1000;
 
 export interface LogoutOptions {
   /** A path of the app, or a URL registered at the provider for the way back. Default: the base URL. */
-  returnTo?: string;
+  returnTo?: string | undefined;
 }
 
 /** `POST /logout`; `GET` only from the app's own pages or typed in, so that nobody else can log users out. */
