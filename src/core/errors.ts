@@ -236,10 +236,12 @@ function withoutSecrets(cause: unknown, depth = 0): Error | undefined {
     code,
     cause: inner,
   } = cause as { name?: unknown; message?: unknown; code?: unknown; cause?: unknown };
-  const copy = new Error(name === 'SyntaxError' ? 'a text could not be parsed' : String(message));
+  if (typeof message !== 'string') return undefined;
+  const copy = new Error(name === 'SyntaxError' ? 'a text could not be parsed' : message);
   copy.name = String(name);
   copy.stack = `${copy.name}: ${copy.message}`;
-  copy.cause = withoutSecrets(inner, depth + 1);
+  const deeper = withoutSecrets(inner, depth + 1);
+  if (deeper !== undefined) copy.cause = deeper;
   if (typeof code === 'string') Object.assign(copy, { code });
   return copy;
 }

@@ -39,11 +39,20 @@ export function respondError(
 
 /** The page tells the user little; the log tells the operator why. */
 function logFailure({ settings }: Context, error: OidcTokensError): void {
-  const cause = error.cause instanceof Error ? error.cause.message : undefined;
-  const details = { code: error.code, error: error instanceof LoginError ? error.error : undefined, cause };
+  const details = {
+    code: error.code,
+    ...(error instanceof LoginError ? { error: error.error } : {}),
+    ...causeOf(error),
+  };
   if (error.status >= 500) settings.logger.error(error.message, details);
   else if (isDenied(error)) settings.logger.info(error.message, details);
   else settings.logger.warn(error.message, details);
+}
+
+/** The innermost one says most: around it are a library's "something went wrong" and fetch's "fetch failed". */
+function causeOf({ cause }: Error): { cause?: string } {
+  if (!(cause instanceof Error)) return {};
+  return { ...(cause.message === '' ? {} : { cause: cause.message }), ...causeOf(cause) };
 }
 
 function publicError(error: OidcTokensError): object {

@@ -1,4 +1,4 @@
-import { ConfigurationError } from '../core/errors.ts';
+import { ConfigurationError, safeText } from '../core/errors.ts';
 
 /** The part of `fetch` that this package calls. */
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
@@ -100,6 +100,14 @@ const NEVER_SENT: ReadonlySet<string> = new Set([
   'ENETUNREACH',
   'UND_ERR_CONNECT_TIMEOUT',
 ]);
+
+/** What went wrong with a call, in a word that can be looked up: the status of the answer, or the innermost code. */
+export function faultOf(error: unknown, depth = 0): string | undefined {
+  if (typeof error !== 'object' || error === null || depth > 5) return undefined;
+  const { status, code, cause } = error as { status?: unknown; code?: unknown; cause?: unknown };
+  if (typeof status === 'number' && status !== 200) return `it answered ${status}`;
+  return faultOf(cause, depth + 1) ?? (typeof code === 'string' ? safeText(code, 80) : undefined);
+}
 
 /** Whether a failed fetch can have reached the provider. Errors are read by their fields: fetch may throw another realm's. */
 export function wasSent(error: unknown, depth = 0): boolean {

@@ -11,7 +11,7 @@ import {
 import { ConfigurationError, ProviderUnavailableError, safeText } from '../core/errors.ts';
 import type { Clock, Logger } from '../core/ports.ts';
 import { type ClientCredentials, clientAuthentication } from './client-auth.ts';
-import { type Fetch, guardedFetch, type PlainHttp, plainHttpOf } from './fetch.ts';
+import { type Fetch, faultOf, guardedFetch, type PlainHttp, plainHttpOf } from './fetch.ts';
 import { KeySet } from './jwt.ts';
 import { exchangeFetch } from './token-response.ts';
 import { verifiedClaimsFetch } from './user-info.ts';
@@ -159,7 +159,7 @@ function discoveryError(error: unknown, issuer: URL): Error {
     );
   }
   return new ProviderUnavailableError(
-    `The provider ${issuer.href} could not be discovered. It is asked again at the next request.`,
+    `The provider ${issuer.href} could not be discovered (${faultOf(error) ?? 'no answer'}). It is asked again at the next request.`,
     undefined,
     error,
   );

@@ -153,6 +153,11 @@ describe('causes', () => {
     expect(new TokenEndpointError('m')).not.toHaveProperty('cause');
   });
 
+  test('a cause that is no error, such as an answer, leaves no copy of nothing', () => {
+    const cause = new Error('unexpected status', { cause: new Response('', { status: 404 }) });
+    expect(new ProviderUnavailableError('m', 5, cause).cause).not.toHaveProperty('cause');
+  });
+
   test('a cause of another realm is read by its fields', () => {
     const foreign = { name: 'Error', message: 'foreign', code: 'E', cause: null, extra: TOKEN };
     expect(inspect(new TokenEndpointError('m', { cause: foreign }))).not.toContain(TOKEN);

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import type { Page } from '../support/browser.ts';
+import type { TestProvider } from '../support/provider.ts';
 import { travel } from '../support/time.ts';
 import {
   atCallback,
@@ -105,6 +106,30 @@ describe('B39: down at boot', () => {
     await provider.stop();
     await login;
   });
+});
+
+test.each<[string, (provider: TestProvider) => Promise<unknown>, RegExp]>([
+  [
+    'nobody there',
+    (provider) => provider.stop(),
+    /could not be discovered \(ECONNREFUSED\).*"cause":"connect ECONNREFUSED/s,
+  ],
+  [
+    'an error',
+    async (provider) => (provider.down = { discovery: 500 }),
+    /could not be discovered \(it answered 500\)/,
+  ],
+  [
+    'something else',
+    async (provider) => (provider.tamper = { discovery: () => '<html>' }),
+    /could not be discovered \(OAUTH_PARSE_ERROR\)/,
+  ],
+])('the log says why discovery failed: %s', async (_title, fail, why) => {
+  const provider = await openProvider();
+  await fail(provider);
+  const app = await openApp(provider);
+  await openBrowser().login(app);
+  expect(app.logText()).toMatch(why);
 });
 
 describe('B39: down later', () => {
