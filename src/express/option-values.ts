@@ -1,3 +1,4 @@
+import { IncomingMessage, ServerResponse } from 'node:http';
 import { ConfigurationError } from '../core/errors.ts';
 import type { RingKey } from '../storage/encryption.ts';
 
@@ -14,9 +15,18 @@ export function plainObject(value: unknown, what: string): void {
 
 export function knownFields(value: object, names: readonly string[], what: string): void {
   plainObject(value, what);
+  refuseRequest(value, what);
   const unknown = Object.keys(value).find((name) => !names.includes(name));
   if (unknown !== undefined)
     throw new TypeError(`${what} has no option ${JSON.stringify(unknown)}; it takes ${names.join(', ')}`);
+}
+
+/** Express gives a request to what was mounted itself, without having been called. */
+export function refuseRequest(value: unknown, what: string): void {
+  if (value instanceof IncomingMessage || value instanceof ServerResponse)
+    throw new TypeError(
+      `${what} was given a request: write ${what} where it is mounted, with the parentheses`,
+    );
 }
 
 /** A text from options or, without one there, from the environment. Two that differ are an error. */
@@ -112,9 +122,12 @@ export function parseEncryptionKeys(option: unknown, variable: string | undefine
     if (typeof kid !== 'string' || kid === '')
       fail(`encryptionKeys[${index}].kid must be a non-empty string.`);
     const bytes = typeof key === 'string' ? Buffer.from(key, 'base64') : key;
-    if (!(bytes instanceof Uint8Array) || bytes.length !== 32)
-      fail(`The encryption key ${JSON.stringify(kid)} must be 32 bytes, or their base64.`);
-    return { kid, key: bytes };
+    const given = bytes instanceof Uint8Array ? bytes : new Uint8Array();
+    if (given.length !== 32)
+      fail(
+        `The encryption key ${JSON.stringify(kid)} must be 32 bytes, or their base64: it has ${given.length}.`,
+      );
+    return { kid, key: given };
   });
   if (new Set(keys.map((key) => key.kid)).size < keys.length)
     fail('Two encryption keys have the same kid: every key needs its own.');

@@ -1,5 +1,6 @@
 import { isRedisClient, type RedisClient } from '../storage/redis-commands.ts';
 import type { RedisPlace } from '../storage/store-binding.ts';
+import { knownFields } from './option-values.ts';
 
 /** What `redisTokenStore()` gives, for the option `tokenStore`. */
 export interface TokenStoreOption {
@@ -18,9 +19,10 @@ export function redisTokenStore(options: {
   client: RedisClient;
   prefix?: string | undefined;
 }): TokenStoreOption {
-  const { client, prefix = 'sess:' } = options;
+  const { client, prefix = 'sess:' } = options ?? {};
   if (!isRedisClient(client))
     throw new TypeError('redisTokenStore() needs { client }: a client of redis or ioredis');
+  knownFields(options, ['client', 'prefix'], 'redisTokenStore()');
   if (typeof prefix !== 'string') throw new TypeError('redisTokenStore(): prefix must be a string');
   return { kind: 'redis', place: { client, prefix } };
 }

@@ -130,7 +130,7 @@ export function parseOptions(options: AuthOptions = {}, env: NodeJS.ProcessEnv =
   );
   const clientId = required(options, env, 'clientId', ['clientID'], ['OIDC_CLIENT_ID', 'CLIENT_ID']);
   const clientSecret = takeText(options, env, ['clientSecret'], ['OIDC_CLIENT_SECRET', 'CLIENT_SECRET']);
-  const hasSessions = choice(options.session, [false], 'session') !== false;
+  const hasSessions = keepsSessions(options.session);
   const givenBase = parseBase(options, env, hasSessions);
   const base = givenBase ?? 'http://localhost';
   const baseUrl = parseUrl(base, 'baseUrl (OIDC_BASE_URL)');
@@ -190,6 +190,14 @@ export function parseOptions(options: AuthOptions = {}, env: NodeJS.ProcessEnv =
     preservePost: enabled(options.preservePost, 'preservePost'),
     allowInsecureRequests,
   });
+}
+
+function keepsSessions(session: unknown): boolean {
+  if (session !== undefined && session !== false)
+    throw new TypeError(
+      "session may only be false, for a web API: sessions are express-session's, mounted before auth()",
+    );
+  return session === undefined;
 }
 
 /** An API without sessions sends nobody anywhere: it needs its URL only to check DPoP proofs. */

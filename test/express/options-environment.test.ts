@@ -95,8 +95,8 @@ describe('OIDC_ENCRYPTION_KEYS', () => {
   test.each([
     [base64[0]!, 'OIDC_ENCRYPTION_KEYS must be kid:base64, several separated by commas.'],
     [`:${base64[0]}`, 'OIDC_ENCRYPTION_KEYS must be kid:base64'],
-    [`k1:${base64[0]!.slice(4)}`, 'The encryption key "k1" must be 32 bytes, or their base64.'],
-    ['k1:', 'The encryption key "k1" must be 32 bytes, or their base64.'],
+    [`k1:${base64[0]!.slice(4)}`, 'The encryption key "k1" must be 32 bytes, or their base64: it has '],
+    ['k1:', 'The encryption key "k1" must be 32 bytes, or their base64: it has '],
     [`k1:${base64[0]},k1:${base64[1]}`, 'Two encryption keys have the same kid: every key needs its own.'],
   ])('a wrong one is refused without being quoted (%#)', (keys, message) => {
     let error: unknown;

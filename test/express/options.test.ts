@@ -32,6 +32,10 @@ describe('a value of the wrong kind: a TypeError that says what it must be', () 
       { isuer: 'https://op.example' },
       'auth() has no option "isuer"; it takes issuer, clientId, clientSecret,',
     ],
+    ...[true, { rolling: true }].map((session): [object, string] => [
+      { session },
+      "session may only be false, for a web API: sessions are express-session's, mounted before auth()",
+    ]),
     [{ authRequired: true }, 'auth() has no option "authRequired"; it takes issuer,'],
     [{ issuer: 5 }, 'issuer must be a non-empty string'],
     [{ issuer: '' }, 'issuer must be a non-empty string'],
@@ -181,9 +185,12 @@ describe('a missing or contradictory one: a ConfigurationError that says what to
     [{ encryptionKeys: [null] }, 'encryptionKeys[0].kid must be a non-empty string.'],
     [
       { encryptionKeys: [{ kid: 'k1', key: 'c2hvcnQ=' }] },
-      'The encryption key "k1" must be 32 bytes, or their base64.',
+      'The encryption key "k1" must be 32 bytes, or their base64: it has 5.',
     ],
-    [{ encryptionKeys: [{ kid: 'k1' }] }, 'The encryption key "k1" must be 32 bytes, or their base64.'],
+    [
+      { encryptionKeys: [{ kid: 'k1' }] },
+      'The encryption key "k1" must be 32 bytes, or their base64: it has 0.',
+    ],
     [
       { encryptionKeys: [{ kid: 'k1', key: new Uint8Array(31) }] },
       'The encryption key "k1" must be 32 bytes',

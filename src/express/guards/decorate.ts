@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { NextFunction, Request, Response } from 'express';
+import { refuseRequest } from '../option-values.ts';
 
 /**
  * A guard as a middleware, for any place that takes a `RequestHandler`. It asks nothing of the request's type: with one
@@ -32,6 +33,7 @@ export function guardHandler(
 }
 
 export function checkHandler(handler: unknown, what: string): void {
+  refuseRequest(handler, what);
   if (handler !== undefined && typeof handler !== 'function')
     throw new TypeError(`${what} takes a handler function as its last argument`);
 }
