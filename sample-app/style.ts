@@ -39,13 +39,13 @@ button, .button { font: inherit; display: inline-block; padding: .5rem 1rem; bor
 button.quiet, .button.quiet { background: transparent; color: var(--accent) }
 button.link { border: 0; padding: 0; background: none; color: var(--accent); text-decoration: underline }
 button:focus-visible, a:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px }
-.actions { display: flex; gap: .75rem; margin-top: 1.25rem }
+.actions { display: flex; flex-wrap: wrap; align-items: flex-start; gap: .75rem; margin-top: 1.25rem }
 .person { display: flex; width: 100%; gap: .75rem; align-items: center; text-align: left; margin-top: .75rem;
   background: transparent; color: inherit; border-color: var(--line) }
 .person:hover, .person.hinted { border-color: var(--accent) }
 .initial { display: grid; place-items: center; width: 2.5rem; height: 2.5rem; border-radius: 50%;
   background: var(--accent); color: var(--on-accent); font-weight: 600 }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1rem; margin: 0 }
+dl { display: grid; grid-template-columns: fit-content(45%) 1fr; gap: .25rem 1rem; margin: 0 }
 dt { color: var(--soft) }
 dd { margin: 0; overflow-wrap: anywhere }
 pre { margin: 0; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere }
