@@ -59,6 +59,8 @@ test('claims that do not hold: 403, never a login', async () => {
     LACKS.forEach(([, guard], index) => void app.all(`/${index}`, guard, (_req, res) => void res.send('in')));
     app.use(onError);
   });
+  const messageOf = (title: string) =>
+    (errors[3 * LACKS.findIndex(([name]) => name === title)] as Error).message;
   const { provider } = journey;
   provider.clearCalls();
   for (const [index, [name]] of LACKS.entries()) {
@@ -70,6 +72,9 @@ test('claims that do not hold: 403, never a login', async () => {
   expect(errors).toHaveLength(3 * LACKS.length);
   for (const error of errors)
     expect(error).toMatchObject({ name: 'ClaimMismatchError', code: 'ERR_OIDC_CLAIM_MISMATCH' });
+  expect(messageOf('another value')).toContain('the claim "tenant" in req.oidc.user is not what');
+  expect(messageOf('a list that every object has')).toContain('req.oidc.user has no claim "toString"');
+  expect(messageOf('a check that fails')).toContain('do not pass the check of this route');
   expect(provider.tokenCalls).toEqual([]);
   expect((await open(journey, '/')).text).toBe('signed in as alice');
 });

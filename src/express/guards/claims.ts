@@ -15,7 +15,7 @@ export function claimEquals(name: string, value: ClaimValue, handler?: Authentic
   if (value !== null && !isSingle(value))
     throw new TypeError('claimEquals() takes a string, a number, true, false or null as the value');
   checkHandler(handler, 'claimEquals()');
-  return claimGuard('claimEquals', (_req, claims) => claimIs(claims, name, value), handler);
+  return claimGuard('claimEquals', (_req, claims) => claimIs(claims, name, value), handler, name);
 }
 
 /**
@@ -34,7 +34,7 @@ export function claimIncludes(
   const wanted = values.filter((value) => typeof value !== 'function') as (string | number | boolean)[];
   if (wanted.length === 0 || !wanted.every(isSingle))
     throw new TypeError('claimIncludes() takes one or more strings, numbers or booleans, each an argument');
-  return claimGuard('claimIncludes', (_req, claims) => claimHolds(claims, name, wanted), handler);
+  return claimGuard('claimIncludes', (_req, claims) => claimHolds(claims, name, wanted), handler, name);
 }
 
 /** Lets users through for whom `check(req, claims)` is true. */
@@ -52,6 +52,7 @@ function claimGuard(
   name: string,
   check: (req: Request, claims: IdTokenClaims) => boolean | Promise<boolean>,
   handler: AuthenticatedHandler | undefined,
+  claim?: string,
 ): RouteGuard {
   return guardHandler(
     name,
@@ -59,12 +60,18 @@ function claimGuard(
       if (!(await isSignedIn(req, res, next))) return false;
       const { user } = req.oidc;
       if (user !== undefined && (await check(req, user))) return true;
-      throw new ClaimMismatchError(
-        'The signed-in user may not do this: the ID token does not hold the claim that this route asks for.',
-      );
+      throw new ClaimMismatchError(`The signed-in user may not do this: ${mismatch(claim, user)}.`);
     },
     handler,
   );
+}
+
+/** Which claim, since a misspelt name refuses everybody; never its value, which is the user's. */
+function mismatch(claim: string | undefined, user: IdTokenClaims | undefined): string {
+  if (claim === undefined) return 'the claims in req.oidc.user do not pass the check of this route';
+  if (user !== undefined && Object.hasOwn(user, claim))
+    return `the claim ${JSON.stringify(claim)} in req.oidc.user is not what this route asks for`;
+  return `req.oidc.user has no claim ${JSON.stringify(claim)}`;
 }
 
 /** A guard that compares with anything else would refuse everybody. */
