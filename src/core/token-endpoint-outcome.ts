@@ -8,6 +8,7 @@ export interface TokenEndpointFailure {
   /** RFC 6749 §5.2; undefined when the body was not a JSON object with an `error`. */
   readonly error?: string;
   readonly suberror?: string;
+  /** `error_description`, without the secrets that were sent; for a log, or for the user of a login. */
   readonly description?: string;
   /** JSON text of a claims challenge. */
   readonly claims?: string;
@@ -33,7 +34,7 @@ export type Outcome =
   /** These scopes or this resource are not for this refresh token. */
   | { kind: 'scope_refused' }
   /** The client's registration or secret is wrong. */
-  | { kind: 'configuration'; error: string }
+  | { kind: 'configuration'; error: string; description?: string | undefined }
   /** The provider asks for patience; nothing was consumed. */
   | { kind: 'throttled'; retryAfter: number | undefined }
   /** Never reached the provider. */
@@ -88,7 +89,7 @@ export function classifyFailure(failure: TokenEndpointFailure): Outcome {
   if (error === 'invalid_grant') return { kind: 'rejected' };
   if (SCOPE.has(error)) return { kind: 'scope_refused' };
   if (CONFIGURATION.has(error) || status === 401)
-    return { kind: 'configuration', error: error || 'invalid_client' };
+    return { kind: 'configuration', error: error || 'invalid_client', description: failure.description };
   if (error === '') return { kind: 'ambiguous' };
   return { kind: 'failed', error };
 }

@@ -52,7 +52,7 @@ async function fetchTokens(
   }
   const json = parseObject(await response.text());
   if (response.status !== 200 || json === undefined || isError(json)) {
-    exchange.failure = describeFailure(response, json, exchange.now());
+    exchange.failure = describeFailure(response, json, exchange.now(), init);
     throw new Error(`The token endpoint answered ${response.status}`);
   }
   const answer = normalizeAnswer(json);
@@ -73,6 +73,7 @@ function describeFailure(
   response: Response,
   json: Record<string, unknown> | undefined,
   now: number,
+  sent: RequestInit,
 ): TokenEndpointFailure {
   const retryAfter = parseRetryAfter(response.headers.get('retry-after'), now);
   const claims = claimsText(json?.claims);
@@ -81,10 +82,26 @@ function describeFailure(
     status: response.status,
     ...(typeof json?.error === 'string' ? { error: json.error } : {}),
     ...(typeof json?.suberror === 'string' ? { suberror: json.suberror } : {}),
-    ...(typeof json?.error_description === 'string' ? { description: json.error_description } : {}),
+    ...(typeof json?.error_description === 'string'
+      ? { description: withoutSecrets(json.error_description, sent) }
+      : {}),
     ...(claims === undefined ? {} : { claims }),
     ...(retryAfter === undefined ? {} : { retryAfter }),
   };
+}
+
+const PUBLIC = /^(client_id|redirect_uri|scope|resource|audience|.*_type)$/;
+
+/** Some providers quote what they refuse. */
+function withoutSecrets(text: string, { body, headers }: RequestInit): string {
+  const parameters = [...new URLSearchParams(body as URLSearchParams)];
+  const secrets = parameters.flatMap(([name, value]) => (PUBLIC.test(name) ? [] : [value]));
+  const [, credentials = ''] = new Headers(headers).get('authorization')?.split(' ') ?? [];
+  const [, encoded = ''] = Buffer.from(credentials, 'base64').toString().split(':');
+  const password = new URLSearchParams(`password=${encoded}`).get('password') ?? '';
+  return [...secrets, credentials, encoded, password]
+    .filter((secret) => secret !== '')
+    .reduce((rest, secret) => rest.replaceAll(secret, '…'), text);
 }
 
 /** A claims challenge comes as JSON text or as an object; anything else is not one. */

@@ -207,7 +207,9 @@ export class Refresher {
 
   /** What an operator sees of a failure. */
   #report(outcome: Outcome, { status, error, detail }: TokenEndpointFailure): void {
-    const details = { outcome: outcome.kind, status, error: error && safeText(error, 80), detail };
+    const said =
+      outcome.kind === 'configuration' ? outcome.description && safeText(outcome.description, 300) : detail;
+    const details = { outcome: outcome.kind, status, error: error && safeText(error, 80), detail: said };
     const { logger, events } = this.#parts;
     if (outcome.kind === 'configuration') logger.error('The provider refuses this client', details);
     else if (USERS_TURN.has(outcome.kind)) logger.info('A refresh needs the user', details);

@@ -20,6 +20,14 @@ export function interactionError(
   return new InteractionRequiredError({ reason, scopes, resource, audience, claims, acrValues, maxAge });
 }
 
+/** What the provider says of it, such as that the secret has expired, is the cause. */
+function refusedClient({ error, description }: Outcome & { kind: 'configuration' }): ConfigurationError {
+  return new ConfigurationError(
+    `The provider refuses this client (${safeText(error, 80)}). Check the client id, the client secret and clientAuth.`,
+    description === undefined ? undefined : new Error(safeText(description, 300)),
+  );
+}
+
 /** `close()` was called. */
 export function shuttingDown(): ProviderUnavailableError {
   return new ProviderUnavailableError('This process is shutting down.', 1);
@@ -37,9 +45,7 @@ export function failureError(outcome: Outcome): Error {
         'The provider did not answer the token request. The tokens are kept; try again.',
       );
     case 'configuration':
-      return new ConfigurationError(
-        `The provider refuses this client (${safeText(outcome.error, 80)}). Check the client id, the client secret and clientAuth.`,
-      );
+      return refusedClient(outcome);
     case 'unusable':
       return outcome.because === 'keys_unavailable'
         ? new ProviderUnavailableError(
@@ -82,9 +88,7 @@ export function redemptionError(failure: TokenEndpointFailure): Error {
   const outcome = classifyFailure(failure);
   switch (outcome.kind) {
     case 'configuration':
-      return new ConfigurationError(
-        `The provider refuses this client (${safeText(outcome.error, 80)}). Check the client id, the client secret and clientAuth.`,
-      );
+      return refusedClient(outcome);
     case 'throttled':
       return new ProviderUnavailableError(
         'The provider asked for patience during the login. Sign in again in a moment.',
