@@ -26,8 +26,11 @@ interface ErrorInit {
  * nor the JSON form ever holds a token, a code, a secret or a verifier.
  */
 export class OidcTokensError extends Error {
+  /** It does not change between versions, as a message may. */
   readonly code: ErrorCode;
+  /** Of the HTTP answer. */
   readonly status: number;
+  /** More headers for that answer. */
   declare readonly headers?: Record<string, string>;
 
   constructor(message: string, init: ErrorInit) {

@@ -3,6 +3,7 @@ export interface Clock {
   now(): number;
 }
 
+/** Where log lines go; `details` is a small object without secrets. */
 export interface Logger {
   debug(message: string, details?: object): void;
   info(message: string, details?: object): void;

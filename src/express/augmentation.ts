@@ -13,6 +13,15 @@ declare global {
       /**
        * An access token: from the cache, from a refresh, or, where only the user can help, it rejects with
        * `InteractionRequiredError` and the response becomes the challenge.
+       *
+       * @param request scopes, a name from the option `resources`, or a request. Left out: the login's own scopes.
+       * @throws {InteractionRequiredError} 401; let it go to the error handler.
+       * @throws {ScopeNotGrantedError} 403, when the user signed in for the scopes and they are still missing.
+       * @throws {ProviderUnavailableError} 503; nothing is lost.
+       * @throws {StoreUnavailableError} 503; nothing is lost.
+       * @throws {TokenEndpointError} 502, for an answer of the provider that cannot be used.
+       * @throws {ConfigurationError} 500, when the provider refuses this client.
+       * @throws {TypeError} for a request of the wrong kind.
        */
       getToken(request?: TokenRequestInput): Promise<TokenResult>;
       /** The same without ever touching the response: catch `InteractionRequiredError` yourself. */
@@ -20,6 +29,9 @@ declare global {
       /**
        * Calls an API with an access token: one retry when it refused this token; where only the user can get what it
        * wants, it rejects with `InteractionRequiredError` and the response becomes the challenge.
+       *
+       * @param request left out: the entry of the option `resources` whose `url` this one is below.
+       * @throws what `getToken()` throws, what `fetch()` throws, and a `TypeError` for a URL that the token is not for.
        */
       fetchWithToken(
         url: string | URL,

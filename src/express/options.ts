@@ -15,6 +15,7 @@ export interface ResourceOptions {
   resource?: string | undefined;
   /** The `audience` parameter, for providers that have no `resource`. */
   audience?: string | undefined;
+  /** What is asked for at this API: separated by spaces, or an array. */
   scopes: string | readonly string[];
 }
 
@@ -59,6 +60,7 @@ export interface AuthOptions {
   session?: false | undefined;
   /** The grant of `getTokenOnBehalfOf`. Default `auto`: token exchange (RFC 8693) unless discovery offers jwt-bearer alone. */
   onBehalfOfGrant?: OnBehalfOfGrant | undefined;
+  /** Paths relative to where the middleware is mounted; `false` switches one off. */
   routes?: RouteOptions | undefined;
   /** Default `query`. */
   responseMode?: 'query' | 'form_post' | undefined;
@@ -66,7 +68,7 @@ export interface AuthOptions {
   pushedAuthorizationRequests?: 'auto' | 'always' | 'never' | undefined;
   /** The one algorithm ID tokens are signed with. Default `RS256`. */
   idTokenSigningAlg?: string | undefined;
-  /** More parameters of every authorization request. */
+  /** More parameters of every authorization request, such as `{ prompt: 'consent' }`. */
   authorizationParams?: AuthorizationParams | undefined;
   /** Keys of 32 bytes (or their base64) for encryption at rest; the first encrypts. Default: `OIDC_ENCRYPTION_KEYS`, `kid:base64,…`. */
   encryptionKeys?: readonly { kid: string; key: string | Uint8Array }[] | undefined;

@@ -38,6 +38,7 @@ export class RequestOidc {
     this.#req = req;
   }
 
+  /** Whether somebody is signed in. */
   isAuthenticated(): boolean {
     return signedIn(this.#context, this.#req) !== undefined;
   }
@@ -109,13 +110,17 @@ export interface LoginOptions {
   scopes?: string | readonly string[] | undefined;
   /** A resource to ask for beside the configured and the granted ones (RFC 8707). */
   resource?: string | undefined;
+  /** The same, at providers that use `audience` instead of `resource`. */
   audience?: string | undefined;
   /** `login`, `consent`, `select_account`, … (OpenID Connect Core §3.1.2.1). */
   prompt?: string | undefined;
+  /** Who will sign in, such as an e-mail address (OpenID Connect Core §3.1.2.1). */
   loginHint?: string | undefined;
+  /** Authentication context classes to ask for: separated by spaces, or an array. */
   acrValues?: string | readonly string[] | undefined;
-  /** In seconds. */
+  /** The sign-in may be at most this many seconds old. */
   maxAge?: number | undefined;
+  /** A JSON object, or its text (OpenID Connect Core §5.5). */
   claims?: string | Readonly<Record<string, unknown>> | undefined;
 }
 

@@ -13,11 +13,13 @@ import { interactionError, mayServeStale, shuttingDown } from './token-errors.ts
 /** What `req.getToken()` gives. */
 export interface TokenResult {
   readonly accessToken: string;
+  /** How the API wants it: `Bearer`, as a rule. */
   readonly tokenType: string;
   /** What the provider granted. */
   readonly scopes: readonly string[];
   /** Epoch seconds. */
   readonly expiresAt: number;
+  /** Whose token it is. */
   readonly account: Account;
   readonly source: 'cache' | 'provider';
   /** Why the provider was asked. */
