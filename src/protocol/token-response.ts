@@ -100,6 +100,7 @@ function withoutSecrets(text: string, { body, headers }: RequestInit): string {
   const [, encoded = ''] = Buffer.from(credentials, 'base64').toString().split(':');
   const password = new URLSearchParams(`password=${encoded}`).get('password') ?? '';
   return [...secrets, credentials, encoded, password]
+    .flatMap((secret) => [secret, encodeURIComponent(secret)])
     .filter((secret) => secret !== '')
     .reduce((rest, secret) => rest.replaceAll(secret, '…'), text);
 }

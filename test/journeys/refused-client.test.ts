@@ -7,12 +7,15 @@ afterEach(closeAll);
 
 const EXPIRED = 'AADSTS7000222: The provided client secret keys are expired.';
 
+const ODD_SECRET = 'a secret/with +%&';
+
 /** A provider that quotes all that it was sent. */
 function refuse(provider: TestProvider): TokenCall[] {
   const calls: TokenCall[] = [];
   provider.scriptAlways((call) => {
     calls.push(call);
-    const quoted = JSON.stringify([Object.values(call.params), provider.client.clientSecret]);
+    const secrets = [provider.client.clientSecret, ODD_SECRET, encodeURIComponent(ODD_SECRET)];
+    const quoted = JSON.stringify([Object.values(call.params), secrets]);
     return { status: 401, json: { error: 'invalid_client', error_description: `${EXPIRED} ${quoted}` } };
   });
   return calls;
@@ -36,5 +39,10 @@ test.each(['client_secret_basic', 'client_secret_post'] as const)(
     const secrets = calls.flatMap(({ params }) => [params.code, params.code_verifier, params.refresh_token]);
     for (const secret of [...secrets, provider.client.clientSecret])
       if (secret !== undefined) expect(app.logText()).not.toContain(secret);
+    const other = await openApp(provider, { auth: { clientAuth, clientSecret: ODD_SECRET } });
+    await openBrowser().login(other);
+    expect(other.logText()).toContain('client secret keys are expired');
+    for (const secret of [ODD_SECRET, encodeURIComponent(ODD_SECRET)])
+      expect(other.logText()).not.toContain(secret);
   },
 );
