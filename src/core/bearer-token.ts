@@ -1,4 +1,5 @@
 import { isRecord } from './cache-codec.ts';
+import { claimIs, satisfiesStepUp } from './claims.ts';
 import { includesAll, type ScopeSet, scopeSet } from './scopes.ts';
 
 /** What an API demands of an access token. */
@@ -75,19 +76,19 @@ function refuseIdentity(
   now: number,
 ): BearerRefusal | undefined {
   const { clockTolerance } = demands;
-  if (isForeign(claims)) return invalid('It is no access token');
-  if (claims.iss !== demands.issuer) return invalid('It is of another issuer');
-  if (typeof claims.exp !== 'number' || !Number.isFinite(claims.exp)) return invalid('It has no expiry');
-  if (claims.exp + clockTolerance <= now) return invalid('It has expired');
+  if (isForeign(claims)) return invalidToken('It is no access token');
+  if (claims.iss !== demands.issuer) return invalidToken('It is of another issuer');
+  if (typeof claims.exp !== 'number' || !Number.isFinite(claims.exp)) return invalidToken('It has no expiry');
+  if (claims.exp + clockTolerance <= now) return invalidToken('It has expired');
   if (claims.nbf !== undefined && !isPast(claims.nbf, now + clockTolerance))
-    return invalid('It is not valid yet');
+    return invalidToken('It is not valid yet');
   if (claims.iat !== undefined && !isPast(claims.iat, now + clockTolerance))
-    return invalid('It is from the future');
+    return invalidToken('It is from the future');
   if (claims.sub !== undefined && (typeof claims.sub !== 'string' || claims.sub === ''))
-    return invalid('Its subject is no text');
+    return invalidToken('Its subject is no text');
   const audience = typeof claims.aud === 'string' ? [claims.aud] : claims.aud;
   if (!Array.isArray(audience) || !demands.audience.some((own) => audience.includes(own)))
-    return invalid('It is for another audience');
+    return invalidToken('It is for another audience');
   return undefined;
 }
 
@@ -98,16 +99,9 @@ function refuseAuthorization(
 ): BearerRefusal | undefined {
   if (demands.scopes.length > 0 && !includesAll(scopesOf(claims), demands.scopes))
     return { status: 403, error: 'insufficient_scope', description: 'It lacks a scope' };
-  const lacks = Object.entries(demands.claims).some(
-    ([name, value]) => !Object.hasOwn(claims, name) || claims[name] !== value,
-  );
+  const lacks = Object.entries(demands.claims).some(([name, value]) => !claimIs(claims, name, value));
   if (lacks) return { status: 403, error: 'insufficient_scope', description: 'It lacks a claim' };
-  const { acrValues, maxAge, clockTolerance } = demands;
-  const hasLevel = acrValues === undefined || acrValues.split(' ').includes(String(claims.acr));
-  const isRecent =
-    maxAge === undefined ||
-    (typeof claims.auth_time === 'number' && now - claims.auth_time <= maxAge + clockTolerance);
-  if (hasLevel && isRecent) return undefined;
+  if (satisfiesStepUp(claims, demands, now, demands.clockTolerance)) return undefined;
   return {
     status: 401,
     error: 'insufficient_user_authentication',
@@ -155,6 +149,7 @@ function isPast(value: unknown, now: number): boolean {
   return typeof value === 'number' && value <= now;
 }
 
-function invalid(description: string): BearerRefusal {
+/** What a token is refused with that is not to be believed, or not here. */
+export function invalidToken(description: string): BearerRefusal {
   return { status: 401, error: 'invalid_token', description };
 }

@@ -70,6 +70,9 @@ function jsonBytes(value: unknown): number {
   }
 }
 
+/** Of an ID token or of an access token. */
+type Claims = Readonly<Record<string, unknown>>;
+
 export interface StepUp {
   readonly acrValues?: string | undefined;
   readonly maxAge?: number | undefined;
@@ -77,7 +80,7 @@ export interface StepUp {
 
 /** Whether a login satisfies a step-up demand (RFC 9470 §4): one of the classes, and recent enough. */
 export function satisfiesStepUp(
-  claims: IdTokenClaims,
+  claims: Claims,
   stepUp: StepUp,
   now: number,
   tolerance: number,
@@ -90,7 +93,7 @@ export function satisfiesStepUp(
 
 /** A claim equals a value, compared as JSON values are. */
 export function claimIs(
-  claims: IdTokenClaims,
+  claims: Claims,
   name: string,
   value: string | number | boolean | null,
 ): boolean {
@@ -99,7 +102,7 @@ export function claimIs(
 
 /** A claim, an array or a string separated by spaces, holds all of these values. */
 export function claimHolds(
-  claims: IdTokenClaims,
+  claims: Claims,
   name: string,
   values: readonly (string | number | boolean)[],
 ): boolean {

@@ -1,5 +1,11 @@
 import { createHash } from 'node:crypto';
-import { type BearerDemands, type BearerRefusal, bindingOf, refuseClaims } from '../core/bearer-token.ts';
+import {
+  type BearerDemands,
+  type BearerRefusal,
+  bindingOf,
+  invalidToken,
+  refuseClaims,
+} from '../core/bearer-token.ts';
 import { deepFreeze } from '../core/deep-freeze.ts';
 import { ConfigurationError, ProviderUnavailableError } from '../core/errors.ts';
 import type { BoundedCache, Clock } from '../core/ports.ts';
@@ -75,7 +81,7 @@ export class BearerValidation {
       const refusal = refuseClaims(claims, demands, clock.now()) ?? (await this.#refuseBinding(call, claims));
       return refusal === undefined ? { claims } : { refusal };
     } catch (error) {
-      if (error instanceof InvalidJwtError) return { refusal: refused(error.message) };
+      if (error instanceof InvalidJwtError) return { refusal: invalidToken(error.message) };
       if (error instanceof ConfigurationError) throw error;
       throw new ProviderUnavailableError(
         'The provider cannot be asked about this access token.',
@@ -121,10 +127,10 @@ export class BearerValidation {
   ): Promise<BearerRefusal | undefined> {
     const binding = bindingOf(claims);
     if (binding.kind === 'none')
-      return call.scheme === 'dpop' ? refused('It is not bound to a DPoP key') : undefined;
-    if (binding.kind === 'other') return refused('It is bound in a way that this API cannot check');
+      return call.scheme === 'dpop' ? invalidToken('It is not bound to a DPoP key') : undefined;
+    if (binding.kind === 'other') return invalidToken('It is bound in a way that this API cannot check');
     if (call.scheme !== 'dpop' || call.dpopProof === undefined)
-      return { ...refused('It is bound to a DPoP key and came without its proof'), needsProof: true };
+      return { ...invalidToken('It is bound to a DPoP key and came without its proof'), needsProof: true };
     return this.#refuseProof(call, call.dpopProof, binding.thumbprint);
   }
 
@@ -177,8 +183,4 @@ async function readProof(text: string): Promise<DpopProof | string> {
 
 function badProof(description: string): BearerRefusal {
   return { status: 401, error: 'invalid_dpop_proof', description, needsProof: true };
-}
-
-function refused(description: string): BearerRefusal {
-  return { status: 401, error: 'invalid_token', description };
 }
