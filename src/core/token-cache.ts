@@ -69,12 +69,13 @@ export function sameTarget(a: Target, b: Target): boolean {
   return a.resource === b.resource && a.audience === b.audience;
 }
 
-/** Access tokens that answer this request, expired ones included, the longest-lived first. */
+/** Access tokens that answer this request, expired ones included, the longest-lived first; of equals the newest. */
 export function findTokens(cache: TokenCache, request: NormalizedRequest): CachedToken[] {
   const asked = request.scopes.join(' ');
   return cache.accessTokens
     .filter((token) => sameTarget(token, request))
     .filter((token) => includesAll(token.scopes, request.scopes) || token.asked.includes(asked))
+    .reverse()
     .sort((a, b) => b.expiresAt - a.expiresAt);
 }
 

@@ -117,6 +117,12 @@ describe('findTokens', () => {
     );
   });
 
+  test('A20: of those that live equally long the newest first', () => {
+    const tokens = [1, 2, 3].map((n) => token({ accessToken: `t${n}`, scopes: 'a' }));
+    const found = findTokens(cache({ accessTokens: tokens }), request('a'));
+    expect(names(found)).toEqual(['t3', 't2', 't1']);
+  });
+
   test('A2: order, doubles and OpenID scopes do not matter; the case of letters does', () => {
     const known = cache({ accessTokens: [token({ scopes: 'a b' })] });
     expect(findTokens(known, request('b openid a b offline_access'))).toHaveLength(1);

@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { surfaceRejections } from '../support/leaks.ts';
-import { travel } from '../support/time.ts';
+import { now, travel } from '../support/time.ts';
 import { gate, intoHardLeeway, intoSoftLeeway, pastExpiry, Stage, times } from './get-token-stage.ts';
 
 const stage = new Stage();
@@ -149,6 +149,22 @@ test('A20: an older token that would do as well is not served for a rejected one
     source: 'cache',
   });
   expect(stage.provider.tokenCalls).toHaveLength(1);
+});
+
+test('A20: a token that was forced is the one that is served, also when it ends in the same second as the older', async () => {
+  const user = await stage.signIn();
+  const { expiresAt = 0 } = await user.getToken('a');
+  const endingTogether = { mutate: (json: object) => ({ ...json, expires_in: expiresAt - now() }) };
+  stage.provider.script(endingTogether);
+  const { accessToken: forced = '' } = await user.getToken({ scopes: 'a', forceRefresh: true });
+  travel(61);
+  expect(await user.getToken('a')).toMatchObject({ accessToken: forced, source: 'cache' });
+  stage.provider.script(endingTogether);
+  const replies = await times(20, () => user.getToken({ scopes: 'a', rejected: forced }));
+  const { accessToken: newest } = await user.getToken({ scopes: 'a', rejected: forced });
+  expect(new Set(replies.map(({ accessToken }) => accessToken))).toEqual(new Set([newest]));
+  expect([forced, user.first.accessToken]).not.toContain(newest);
+  expect(stage.provider.tokenCalls).toHaveLength(2);
 });
 
 test('A20: reporting some other token changes nothing', async () => {
