@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { StoreUnavailableError } from '../core/errors.ts';
 import type {
   Commit,
   CommitResult,
@@ -45,6 +46,16 @@ export class SessionTokenStore implements TokenStore {
   }
 
   async load(ref: string): Promise<StoredRecord> {
+    try {
+      return await this.#read(ref);
+    } catch (error) {
+      // A text that is no JSON, such as half a record, will be none at the next try either.
+      if (isSyntaxError(error)) return { state: 'absent' };
+      throw error;
+    }
+  }
+
+  async #read(ref: string): Promise<StoredRecord> {
     return readRecord(await this.#calls.get(recordId(ref)));
   }
 
@@ -93,7 +104,8 @@ export class SessionTokenStore implements TokenStore {
 
   commit(ref: string, { expected, payload, ttlMs }: Commit): Promise<CommitResult> {
     return this.#writes.run(ref, async () => {
-      const current = await this.load(ref);
+      // Not taken for absent where a refresh token would be dropped for it: a store that asks by HTTP may parse an error page.
+      const current = expected === 0 ? await this.load(ref) : await this.#read(ref);
       if (current.state === 'tombstone') return 'tombstone';
       // A write that was reported as failed may have arrived.
       if (current.state === 'present' && current.payload === payload) return 'committed';
@@ -134,6 +146,11 @@ function readRecord(record: RecordFields | undefined): StoredRecord {
   const { version, payload } = record;
   if (!Number.isSafeInteger(version) || typeof payload !== 'string') return { state: 'absent' };
   return { state: 'present', version: version as number, payload, remainingMs: remainingMs(record) };
+}
+
+function isSyntaxError(error: unknown): boolean {
+  const cause = error instanceof StoreUnavailableError ? error.cause : undefined;
+  return cause instanceof Error && cause.name === 'SyntaxError';
 }
 
 function recordId(ref: string): string {

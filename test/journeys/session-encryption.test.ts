@@ -15,6 +15,7 @@ import {
   openProvider,
   providerHop,
   putRecord,
+  putText,
   records,
   sessionId,
   signedIn,
@@ -198,6 +199,16 @@ describe('A27: a record that is not this session’s own, or not whole', () => {
     const browser = await signedIn(app, { account: 'alice' });
     const { id, ...record } = cacheOf(app);
     putRecord(app.store, id, change(record));
+    await expectChallenged(browser, app, provider);
+  });
+
+  test('A27: half a record, which its store cannot parse: a challenge, and then all is well', async () => {
+    const provider = await openProvider();
+    const app = await openApp(provider, { auth: { encryptionKeys: [newKey('k1')] } });
+    const browser = await signedIn(app, { account: 'alice' });
+    const { id, ...record } = cacheOf(app);
+    const text = JSON.stringify(record);
+    putText(app.store, id, text.slice(0, text.length / 2));
     await expectChallenged(browser, app, provider);
   });
 

@@ -99,7 +99,11 @@ export function records(store: Store): Map<string, Fields> {
 }
 
 export function putRecord(store: Store, id: string, record: Fields): void {
-  (store as unknown as { sessions: Record<string, string> }).sessions[id] = JSON.stringify(record);
+  putText(store, id, JSON.stringify(record));
+}
+
+export function putText(store: Store, id: string, text: string): void {
+  (store as unknown as { sessions: Record<string, string> }).sessions[id] = text;
 }
 
 /** The token caches that can still be read, by the ids of their records. */

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { MemoryStore, type Store } from 'express-session';
+import { StoreUnavailableError } from '../../src/core/errors.ts';
 import { SessionTokenStore, SessionTransactionStore } from '../../src/storage/session-token-store.ts';
 import { latencyStore } from '../support/stores.ts';
 import { travel } from '../support/time.ts';
@@ -63,4 +64,26 @@ test('a lease of any store: waited for, taken over, and both told', async () => 
   travel(3.1);
   expect(await waiting).toMatchObject({ isHeld: true, record: { version: 1 } });
   expect([theirs.count('leaseWaited'), theirs.count('leaseTakenOver')]).toEqual([1, 1]);
+});
+
+test('a text that cannot be parsed is no record to a login or a logout, and no reason to drop a refreshed token', async () => {
+  const store = new MemoryStore();
+  const tokens = new SessionTokenStore(callsOf(store), undefined, recordEvents());
+  const ref = newRef();
+  await tokens.commit(ref, { expected: 0, payload: 'first', ttlMs: HOUR });
+  const { sessions } = store as unknown as { sessions: Record<string, string> };
+  const id = `oidc.${sha256(ref)}`;
+  const whole = sessions[id]!;
+  const half = whole.slice(0, whole.length / 2);
+  sessions[id] = half;
+  expect(await tokens.load(ref)).toEqual({ state: 'absent' });
+  const refreshed = { expected: 1, payload: 'second', ttlMs: HOUR };
+  await expect(tokens.commit(ref, refreshed)).rejects.toThrow(StoreUnavailableError);
+  sessions[id] = whole;
+  expect(await tokens.commit(ref, refreshed)).toBe('committed');
+  sessions[id] = half;
+  expect(await tokens.commit(ref, { expected: 0, payload: 'of a login', ttlMs: HOUR })).toBe('committed');
+  sessions[id] = half;
+  await tokens.remove(ref);
+  expect(await tokens.load(ref)).toEqual({ state: 'tombstone' });
 });
