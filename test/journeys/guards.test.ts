@@ -95,6 +95,7 @@ describe.each([5, 4] as const)('Express %i', (express) => {
       auth: requiresAuth(later),
       'auth-sync': requiresAuth(teapot),
       'with-token': requiresToken('a', later),
+      'with-own-token': requiresToken(later),
       equals: claimEquals('tenant', 'blue', later),
       includes: claimIncludes('groups', 'dev', later),
       check: claimCheck(() => true, later),

@@ -57,6 +57,10 @@ app.get(
 );
 app.get(
   '/own',
+  requiresToken((req, res) => void res.send(req.token.scopes.join(' '))),
+);
+app.get(
+  '/own-as-well',
   requiresToken(undefined, (req, res) => void res.send(req.token.scopes.join(' '))),
 );
 app.get(

@@ -19,12 +19,20 @@ export type TokenHandler = (req: TokenRequestInHand, res: Response, next: NextFu
  * Puts an access token into `req.token` before the handler runs; where only the user can help, the answer is the
  * challenge. Takes what `req.getToken()` takes, and a handler to wrap.
  *
+ * `requiresToken()` and `requiresToken(request)` are middlewares; with a handler as the last argument they wrap it.
+ *
  * @throws {TypeError} at the first request, for scopes or a request object that `req.getToken()` does not take.
  */
+export function requiresToken(handler?: TokenHandler): RouteGuard;
 export function requiresToken(
   request?: string | readonly string[] | TokenRequest,
   handler?: TokenHandler,
+): RouteGuard;
+export function requiresToken(
+  first?: string | readonly string[] | TokenRequest | TokenHandler,
+  second?: TokenHandler,
 ): RouteGuard {
+  const [request, handler] = typeof first === 'function' ? [undefined, first] : [first, second];
   checkHandler(handler, 'requiresToken()');
   return guardHandler(
     'requiresToken',
