@@ -32,7 +32,7 @@ ${
 export function visitorOf({ oidc }: Request): Visitor {
   if (!oidc.isAuthenticated()) return undefined;
   const { account } = oidc;
-  return { name: account?.name ?? account?.username ?? account?.subject ?? '' };
+  return { name: account.name ?? account.username ?? account.subject };
 }
 
 export function notSetUpPage(visitor: Visitor, name: string): string {

@@ -28,6 +28,9 @@ import { sendToProvider } from './routes/login.ts';
 import { type LogoutOptions, logout } from './routes/logout.ts';
 import { dropHandle, saveSession } from './session.ts';
 
+/** What is known of `req.oidc` where `isAuthenticated()` has said so. */
+type SignedIn = RequestOidc & { readonly account: Account; readonly user: IdTokenClaims };
+
 /** `req.oidc`: who is signed in. Synchronous where it says nothing else, and then never touching a store. */
 export class RequestOidc {
   readonly #context: Context;
@@ -39,7 +42,7 @@ export class RequestOidc {
   }
 
   /** Whether somebody is signed in. */
-  isAuthenticated(): boolean {
+  isAuthenticated(): this is SignedIn {
     return signedIn(this.#context, this.#req) !== undefined;
   }
 

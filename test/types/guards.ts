@@ -31,6 +31,14 @@ app.get('/', (req, res) => {
   res.send(req.oidc.user.sub);
 });
 
+// Where it has been asked they are there, as in the quickstart.
+app.get('/greeting', (req, res) => {
+  res.send(req.oidc.isAuthenticated() ? `Hi ${req.oidc.user.name}` : '<a href="/login">Log in</a>');
+  if (req.oidc.isAuthenticated()) return void res.send(req.oidc.account.subject);
+  // @ts-expect-error: nobody is signed in
+  res.send(req.oidc.user.sub);
+});
+
 // In a wrapped handler the user is there.
 app.get(
   '/account/:id',
