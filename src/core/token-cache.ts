@@ -198,17 +198,26 @@ export function recordRefusal(cache: TokenCache, request: NormalizedRequest): To
 /**
  * What a successful login that asked for `asked` means for the refusals: those it asked for were asked now,
  * and denied where the answer names its scopes and theirs are not among them.
+ *
+ * After a challenge the others stay; a login of its own (`isNewStart`) lifts them. What the app asks for by
+ * `res.oidc.login()` after a refusal is settled by it, or the two would take turns for ever.
  */
 export function settleRefusals(
   cache: TokenCache,
-  login: { asked: ScopeSet; resources: readonly string[]; target: Target; granted: ScopeSet },
+  login: {
+    asked: ScopeSet;
+    resources: readonly string[];
+    target: Target;
+    granted: ScopeSet;
+    isNewStart: boolean;
+  },
 ): TokenCache {
-  const refusals = cache.refusals.map((refusal): Refusal => {
+  const refusals = cache.refusals.flatMap((refusal): Refusal[] => {
     const resourceAsked = refusal.resource === undefined || login.resources.includes(refusal.resource);
     if (refusal.state === 'denied' || !resourceAsked || !includesAll(login.asked, refusal.scopes))
-      return refusal;
+      return login.isNewStart ? [] : [refusal];
     const lacks = sameTarget(refusal, login.target) && !includesAll(login.granted, refusal.scopes);
-    return { ...refusal, state: lacks ? 'denied' : 'asked' };
+    return [{ ...refusal, state: lacks ? 'denied' : 'asked' }];
   });
   return { ...cache, refusals };
 }

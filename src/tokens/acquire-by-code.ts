@@ -155,15 +155,13 @@ export class CodeAcquisition {
       token,
       now,
     );
-    const settled =
-      kind === 'login'
-        ? { ...withTokens, refusals: [] }
-        : settleRefusals(withTokens, {
-            asked: scopes,
-            resources,
-            target,
-            granted: grantedScopes(answer.scope, scopes),
-          });
+    const settled = settleRefusals(withTokens, {
+      asked: scopes,
+      resources,
+      target,
+      granted: grantedScopes(answer.scope, scopes),
+      isNewStart: kind === 'login',
+    });
     return { ...settled, idToken: answer.idToken };
   }
 

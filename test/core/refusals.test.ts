@@ -9,7 +9,7 @@ import {
 } from '../../src/core/token-cache.ts';
 import { cache, NOW, R1, R2, request, token } from './fixtures.ts';
 
-const login = { asked: ['a', 'c'], resources: [], target: {}, granted: ['a', 'c'] };
+const login = { asked: ['a', 'c'], resources: [], target: {}, granted: ['a', 'c'], isNewStart: false };
 
 /** What can happen to the refusal of `c`, in the order of a user's way. */
 const events: Record<string, (known: TokenCache) => TokenCache> = {
@@ -77,6 +77,22 @@ test('a login settles what it asked for: the resource too', () => {
   expect(settled({ resources: [R1], target: {}, granted: ['a'] })).toBe('asked');
   expect(settled({ resources: [R1], target: { resource: R1 }, granted: ['a'] })).toBe('denied');
 });
+
+test.each([
+  ['refused', ['a', 'c'], ['a'], 'denied'],
+  ['refused', ['a', 'c'], ['a', 'c'], 'asked'],
+  ['refused', ['a'], ['a'], undefined],
+  ['asked', ['a', 'c'], ['a'], 'denied'],
+  ['asked', ['a'], ['a'], undefined],
+  ['denied', ['a', 'c'], ['a'], undefined],
+] as const)(
+  '%s: a login of its own that asks for %j and gets %j leaves %s',
+  (state, asked, granted, left) => {
+    const known = cache({ refusals: [{ scopes: ['c'], state }] });
+    const settled = settleRefusals(known, { ...login, asked, granted, isNewStart: true });
+    expect(settled.refusals[0]?.state).toBe(left);
+  },
+);
 
 test('a denied one is found before a refused one, and an asked one is in nobody’s way', () => {
   const refusals: Refusal[] = [

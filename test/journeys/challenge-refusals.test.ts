@@ -1,4 +1,6 @@
 import { expect, test } from '@jest/globals';
+import type { RequestHandler } from 'express';
+import { InteractionRequiredError } from 'express-oidc-tokens';
 import { collectConsole, expectNoSecrets } from '../support/leaks.ts';
 import { R1, type TokenFault } from '../support/provider.ts';
 import { travel } from '../support/time.ts';
@@ -52,6 +54,30 @@ test('A17: the same when the login itself asked for no other scope', async () =>
   expect(await browser.navigate(`${app.url}/token?scope=c`)).toMatchObject({ status: 403 });
   expect((await open(journey, '/token?scope=c')).status).toBe(403);
   expect(provider.authorizations).toHaveLength(2);
+});
+
+test('A17: the app itself asks by res.oidc.login() for what was refused: once, too', async () => {
+  const denyScopes = new Set(['c']);
+  const ask: RequestHandler = async (req, res) => {
+    try {
+      res.json(await req.getTokenSilent('c'));
+    } catch (error) {
+      if (!(error instanceof InteractionRequiredError)) throw error;
+      await res.oidc.login({ scopes: error.scopes });
+    }
+  };
+  const journey = await start({
+    app: { auth: { scopes: LOGIN_AB }, routes: (app) => void app.get('/ask', ask) },
+    provider: { denyScopes },
+  });
+  const { provider, app, browser } = journey;
+  provider.clearCalls();
+  expect(await browser.navigate(`${app.url}/ask`)).toMatchObject({ status: 403, url: `${app.url}/ask` });
+  expect(provider.authorizations).toHaveLength(1);
+
+  await browser.login(app);
+  expect(await browser.navigate(`${app.url}/ask`)).toMatchObject({ status: 403 });
+  expect(provider.authorizations).toHaveLength(3);
 });
 
 test('A17: invalid_scope, and the user then grants it', async () => {
