@@ -3,6 +3,7 @@ import type { Clock, MemoryScope, TokenMemory } from '../core/ports.ts';
 
 interface Entry<T> {
   readonly value: T;
+  readonly from: number;
   readonly until: number;
 }
 
@@ -27,12 +28,15 @@ export class AccessTokenMemory<T extends object> implements TokenMemory<T> {
 
   get(scope: MemoryScope, requestKey: string): T | undefined {
     const entry = this.#entries.get(entryKey(scope, requestKey));
-    return entry !== undefined && this.#clock.now() < entry.until ? entry.value : undefined;
+    const now = this.#clock.now();
+    // From the future: the clock was set back, and would count the time until then twice.
+    return entry !== undefined && entry.from <= now && now < entry.until ? entry.value : undefined;
   }
 
   /** @param until epoch seconds */
   put(scope: MemoryScope, requestKey: string, value: T, until: number, bytes: number): void {
-    this.#entries.set(entryKey(scope, requestKey), { value, until }, { size: bytes + ENTRY_OVERHEAD_BYTES });
+    const entry = { value, from: this.#clock.now(), until };
+    this.#entries.set(entryKey(scope, requestKey), entry, { size: bytes + ENTRY_OVERHEAD_BYTES });
   }
 
   forget(ref: string): void {

@@ -19,6 +19,12 @@ test('a token is remembered until its time, and not a moment longer', () => {
   expect(memory.get(scope, 'a')).toBeUndefined();
 });
 
+test('a clock that was set back does not prolong it', () => {
+  memory.put(scope, 'a', value, 1060, 100);
+  now = 400;
+  expect(memory.get(scope, 'a')).toBeUndefined();
+});
+
 test('a newer one takes the older one’s place', () => {
   const newer = { accessToken: 'newer' };
   memory.put(scope, 'a', value, 1060, 100);
