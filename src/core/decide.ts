@@ -38,6 +38,11 @@ export function hardExpiry(token: CachedToken): number {
   );
 }
 
+/** Whether a token is handed out as it is. */
+export function isFresh(token: CachedToken, now: number): boolean {
+  return now < hardExpiry(token) && token.cachedAt <= now + CLOCK_STEP_SECONDS;
+}
+
 /**
  * The moment from which a token is renewed in the background: the provider's `refresh_in`, else a quarter of the
  * lifetime before the end, at most five minutes, ±20 % by `random` (0 to 1) so that a fleet does not refresh at once.
@@ -60,10 +65,7 @@ export function decide(cache: TokenCache | undefined, request: NormalizedRequest
   const servable = unexpired.filter((token) => token.accessToken !== request.rejected);
   const skipsCache = request.forceRefresh || request.claims !== undefined;
   const outdated = outdatedBy(cache, request);
-  const best = servable.find(
-    (token) =>
-      !outdated.includes(token) && now < hardExpiry(token) && token.cachedAt <= now + CLOCK_STEP_SECONDS,
-  );
+  const best = servable.find((token) => !outdated.includes(token) && isFresh(token, now));
   if (best !== undefined && !skipsCache) {
     return {
       kind: 'hit',

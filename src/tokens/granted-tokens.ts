@@ -1,4 +1,4 @@
-import { hardExpiry } from '../core/decide.ts';
+import { isFresh } from '../core/decide.ts';
 import { ConfigurationError, ProviderUnavailableError } from '../core/errors.ts';
 import type { BoundedCache, Clock, Logger } from '../core/ports.ts';
 import type { CachedToken } from '../core/token-cache.ts';
@@ -50,7 +50,8 @@ export class GrantedTokens {
     if (request.forceRefresh || request.claims !== undefined) return undefined;
     const token = this.#parts.cache.get(key);
     if (token === undefined || token.accessToken === request.rejected) return undefined;
-    return this.#parts.clock.now() < token.refreshAt ? token : undefined;
+    const now = this.#parts.clock.now();
+    return isFresh(token, now) && now < token.refreshAt ? token : undefined;
   }
 
   async acquire(grantable: Grantable): Promise<Acquired> {
@@ -60,7 +61,7 @@ export class GrantedTokens {
     if (own !== undefined) return { token: own, source: 'cache' };
     const skips = request.forceRefresh || request.claims !== undefined;
     const usable = skips ? undefined : await this.#known(grantable);
-    if (usable !== undefined && clock.now() < hardExpiry(usable)) {
+    if (usable !== undefined && isFresh(usable, clock.now())) {
       cache.set(key, usable);
       if (clock.now() >= usable.refreshAt) this.#renewInBackground(grantable);
       return { token: usable, source: 'cache' };
@@ -72,7 +73,7 @@ export class GrantedTokens {
   async #known({ key, request, shared }: Grantable): Promise<CachedToken | undefined> {
     const { cache, clock } = this.#parts;
     const own = this.#usable(cache.get(key), request);
-    if (shared === undefined || (own !== undefined && clock.now() < hardExpiry(own))) return own;
+    if (shared === undefined || (own !== undefined && isFresh(own, clock.now()))) return own;
     const other = this.#usable(await shared.read().catch(() => undefined), request);
     // While this was waiting, a flight may have landed.
     const newest = this.#usable(cache.get(key), request);

@@ -81,6 +81,15 @@ test('A29: without scopes it asks for none, not for those of the login', async (
   expect(calls().map(({ params }) => params.scope)).toEqual([undefined, undefined]);
 });
 
+test('A29: a clock that was set back does not make an old token good', async () => {
+  const handle = job();
+  await handle.getAppToken(READ);
+  travel(-600);
+  expect(await handle.getAppToken(READ)).toMatchObject({ source: 'provider', reason: 'expired' });
+  expect(await handle.getAppToken(READ)).toMatchObject({ source: 'cache' });
+  expect(calls()).toHaveLength(2);
+});
+
 test("A29: a user's cache is neither read nor written", async () => {
   const store = countingStore();
   const scopes = 'openid offline_access read';
