@@ -97,7 +97,9 @@ export class KeySet {
     if (this.#isStale()) await this.#refreshKeys();
     const payload = await this.#verifyWithCached(jwt, alg, kid);
     if (payload !== undefined) return payload;
-    if (this.#sources.now() < this.#cooldownUntil)
+    const cooldown = this.#cooldownUntil - this.#sources.now();
+    // A longer one is none: the clock was set back.
+    if (cooldown > 0 && cooldown <= COOLDOWN_SECONDS)
       throw new InvalidJwtError('No key of the provider verifies its signature');
     await this.#fetchKeys();
     const late = await this.#verifyWithCached(jwt, alg, kid);

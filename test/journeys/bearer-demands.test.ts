@@ -210,6 +210,16 @@ test('a thousand unknown kids cost the provider one look, and a rotated key is f
   expect(stage.provider.jwksCalls - before).toBe(2);
 });
 
+test('a rotated key is found in the midst of the cooldown where the clock was set back', async () => {
+  const app = await stage.api();
+  const [, claims, signature] = (await stage.token()).split('.');
+  const header = Buffer.from(JSON.stringify({ alg: 'RS256', kid: 'unknown' })).toString('base64url');
+  expect((await call(`${app.url}/me`, `${header}.${claims}.${signature}`)).status).toBe(401);
+  await stage.provider.rotateKeys({ keepOld: true });
+  travel(-600);
+  expect((await call(`${app.url}/me`, await stage.token())).status).toBe(200);
+});
+
 test('a route can trust another issuer, and then trusts no other', async () => {
   const other = stage.opened(await startProvider());
   const app = await stage.api((express) => {
