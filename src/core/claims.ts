@@ -79,12 +79,7 @@ export interface StepUp {
 }
 
 /** Whether a login satisfies a step-up demand (RFC 9470 §4): one of the classes, and recent enough. */
-export function satisfiesStepUp(
-  claims: Claims,
-  stepUp: StepUp,
-  now: number,
-  tolerance: number,
-): boolean {
+export function satisfiesStepUp(claims: Claims, stepUp: StepUp, now: number, tolerance: number): boolean {
   if (stepUp.acrValues !== undefined && !stepUp.acrValues.split(' ').includes(String(claims.acr)))
     return false;
   if (stepUp.maxAge === undefined) return true;
@@ -92,11 +87,7 @@ export function satisfiesStepUp(
 }
 
 /** A claim equals a value, compared as JSON values are. */
-export function claimIs(
-  claims: Claims,
-  name: string,
-  value: string | number | boolean | null,
-): boolean {
+export function claimIs(claims: Claims, name: string, value: string | number | boolean | null): boolean {
   return Object.hasOwn(claims, name) && claims[name] === value;
 }
 
