@@ -8,7 +8,7 @@ import {
   type RefreshToken,
   type TokenCache,
 } from './token-cache.ts';
-import type { NormalizedRequest } from './token-request.ts';
+import { type NormalizedRequest, skipsCache } from './token-request.ts';
 
 /** Why the provider is asked. */
 export type RefreshReason = 'expired' | 'no_cached_token' | 'forced' | 'claims' | 'refresh_soon';
@@ -63,10 +63,9 @@ export function decide(cache: TokenCache | undefined, request: NormalizedRequest
   );
   const unexpired = matching.filter((token) => token.expiresAt > now);
   const servable = unexpired.filter((token) => token.accessToken !== request.rejected);
-  const skipsCache = request.forceRefresh || request.claims !== undefined;
   const outdated = outdatedBy(cache, request);
   const best = servable.find((token) => !outdated.includes(token) && isFresh(token, now));
-  if (best !== undefined && !skipsCache) {
+  if (best !== undefined && !skipsCache(request)) {
     return {
       kind: 'hit',
       token: best,
@@ -78,10 +77,9 @@ export function decide(cache: TokenCache | undefined, request: NormalizedRequest
   const refreshToken = findRefreshToken(cache, request);
   if (refreshToken === undefined) return { kind: 'interaction', reason: 'no_refresh_token' };
   if (isExpired(refreshToken, now)) return { kind: 'interaction', reason: 'refresh_token_expired' };
-  const reason = refreshReason(request, matching);
   return {
     kind: 'refresh',
-    reason,
+    reason: reasonToAsk(request, matching.length > 0),
     refreshToken,
     fallback: request.claims === undefined ? servable[0] : undefined,
   };
@@ -106,8 +104,9 @@ function isExpired(refreshToken: RefreshToken, now: number): boolean {
   return refreshToken.expiresAt !== undefined && refreshToken.expiresAt <= now;
 }
 
-function refreshReason(request: NormalizedRequest, matching: CachedToken[]): RefreshReason {
+/** Why the provider is asked for a token, where one was there or not. */
+export function reasonToAsk(request: NormalizedRequest, wasCached: boolean): RefreshReason {
   if (request.claims !== undefined) return 'claims';
   if (request.forceRefresh || request.rejected !== undefined) return 'forced';
-  return matching.length > 0 ? 'expired' : 'no_cached_token';
+  return wasCached ? 'expired' : 'no_cached_token';
 }

@@ -105,6 +105,11 @@ function fromFields(request: TokenRequest, defaults: RequestDefaults): Normalize
   return { ...fields, key: requestKey(fields) };
 }
 
+/** Whether the provider is asked also when a cached token is good. */
+export function skipsCache({ forceRefresh, claims }: NormalizedRequest): boolean {
+  return forceRefresh || claims !== undefined;
+}
+
 /**
  * The login's own token for calling the userinfo endpoint: the one kind of request in which `openid` counts. Providers
  * that use `audience` take the token for the login's; one for a resource (RFC 8707) is for nothing else.

@@ -4,7 +4,8 @@ import { ProviderUnavailableError, ScopeNotGrantedError } from '../core/errors.t
 import type { Clock, Events, Logger, TokenMemory } from '../core/ports.ts';
 import type { SignedIn } from '../core/session-handle.ts';
 import type { Account, CachedToken } from '../core/token-cache.ts';
-import type { NormalizedRequest } from '../core/token-request.ts';
+import { type NormalizedRequest, skipsCache } from '../core/token-request.ts';
+import { Background } from './background.ts';
 import type { CacheRecords, OpenRecord } from './cache-records.ts';
 import { Flights, isTimedOut, within } from './flights.ts';
 import type { Acquired, Refresher } from './refresh.ts';
@@ -47,7 +48,6 @@ export interface SilentParts {
 
 const MEMORY_SECONDS = 60;
 const NO_DETAILS = {};
-const BACKGROUND_PAUSE_SECONDS = 10;
 const CLOSE_TIMEOUT_MS = 10_000;
 
 /** Tokens without the user: from memory, from the cache, from a refresh. */
@@ -55,18 +55,17 @@ export class SilentAcquisition {
   readonly #parts: SilentParts;
   readonly #refreshes = new Flights<Acquired>();
   readonly #renewals = new Flights<void>();
-  /** When a background refresh that failed may be tried again. */
-  readonly #backgroundNotBefore = new Map<string, number>();
+  readonly #background: Background;
 
   constructor(parts: SilentParts) {
     this.#parts = parts;
+    this.#background = new Background(parts.clock, parts.logger);
   }
 
   /** A token from this process's memory: synchronous, without any other work. */
   fromMemory(session: SignedIn, request: NormalizedRequest): TokenResult | undefined {
-    const { forceRefresh, claims, rejected } = request;
     // Whether what is remembered is newer than the token that was rejected, only the record tells.
-    if (forceRefresh || claims !== undefined || rejected !== undefined) return undefined;
+    if (skipsCache(request) || request.rejected !== undefined) return undefined;
     if (!this.#satisfiesStepUp(session, request)) return undefined;
     const { handle, sessionId } = session;
     const result = this.#parts.memory.get({ sessionId, ref: handle.ref, epoch: handle.epoch }, request.key);
@@ -149,17 +148,8 @@ export class SilentAcquisition {
   }
 
   #refreshInBackground(session: SignedIn, request: NormalizedRequest, seen: number): void {
-    const key = flightKey(session, request, true);
-    const now = this.#parts.clock.now();
-    if (this.#parts.refresher.isClosed || (this.#backgroundNotBefore.get(key) ?? 0) > now) return;
-    this.#fly(session, request, seen, true).then(
-      () => this.#backgroundNotBefore.delete(key),
-      (error: Error) => {
-        this.#parts.logger.debug('A background refresh did not succeed', { error: error.name });
-        if (this.#backgroundNotBefore.size >= 10_000) this.#backgroundNotBefore.clear();
-        this.#backgroundNotBefore.set(key, this.#parts.clock.now() + BACKGROUND_PAUSE_SECONDS);
-      },
-    );
+    if (this.#parts.refresher.isClosed) return;
+    this.#background.start(flightKey(session, request, true), () => this.#fly(session, request, seen, true));
   }
 
   #fly(

@@ -1,13 +1,14 @@
-import { isFresh } from '../core/decide.ts';
+import { isFresh, reasonToAsk } from '../core/decide.ts';
 import { ConfigurationError, ProviderUnavailableError } from '../core/errors.ts';
 import type { BoundedCache, Clock, Logger } from '../core/ports.ts';
 import type { CachedToken } from '../core/token-cache.ts';
-import type { NormalizedRequest } from '../core/token-request.ts';
+import { type NormalizedRequest, skipsCache } from '../core/token-request.ts';
 import type { GrantContext, GrantResult } from '../protocol/grants.ts';
+import { Background } from './background.ts';
 import { Flights, isTimedOut, within } from './flights.ts';
 import type { ProviderGate } from './provider-gate.ts';
 import type { Acquired } from './refresh.ts';
-import { mayServeStale } from './token-errors.ts';
+import { mayServeStale, shuttingDown } from './token-errors.ts';
 import { cachedToken } from './token-set.ts';
 
 export interface GrantedParts {
@@ -32,22 +33,21 @@ export interface Grantable {
   readonly shared?: { read(): Promise<CachedToken | undefined>; write(token: CachedToken): Promise<void> };
 }
 
-const BACKGROUND_PAUSE_SECONDS = 10;
-
 /** Tokens of grants that need no user: cached, renewed in the background, asked for once by all who wait. */
 export class GrantedTokens {
   readonly #parts: GrantedParts;
   readonly #flights = new Flights<CachedToken>();
-  readonly #backgroundNotBefore = new Map<string, number>();
+  readonly #background: Background;
   #isClosing = false;
 
   constructor(parts: GrantedParts) {
     this.#parts = parts;
+    this.#background = new Background(parts.clock, parts.logger);
   }
 
   /** Synchronous where the process has the token, so that a hit costs no more than a look. */
   fromMemory(key: string, request: NormalizedRequest): CachedToken | undefined {
-    if (request.forceRefresh || request.claims !== undefined) return undefined;
+    if (skipsCache(request)) return undefined;
     const token = this.#parts.cache.get(key);
     if (token === undefined || token.accessToken === request.rejected) return undefined;
     const now = this.#parts.clock.now();
@@ -59,11 +59,10 @@ export class GrantedTokens {
     const { cache, clock } = this.#parts;
     const own = this.fromMemory(key, request);
     if (own !== undefined) return { token: own, source: 'cache' };
-    const skips = request.forceRefresh || request.claims !== undefined;
-    const usable = skips ? undefined : await this.#known(grantable);
+    const usable = skipsCache(request) ? undefined : await this.#known(grantable);
     if (usable !== undefined && isFresh(usable, clock.now())) {
       cache.set(key, usable);
-      if (clock.now() >= usable.refreshAt) this.#renewInBackground(grantable);
+      if (clock.now() >= usable.refreshAt) this.#background.start(key, () => this.#fly(grantable));
       return { token: usable, source: 'cache' };
     }
     return this.#askForCaller(grantable, usable);
@@ -98,15 +97,7 @@ export class GrantedTokens {
       const token = await within(this.#fly(grantable), this.#parts.settings.callerTimeoutMs);
       if (isTimedOut(token))
         throw new ProviderUnavailableError('The provider takes too long to issue the token.');
-      const reason =
-        request.claims !== undefined
-          ? 'claims'
-          : request.forceRefresh || request.rejected !== undefined
-            ? 'forced'
-            : fallback
-              ? 'expired'
-              : 'no_cached_token';
-      return { token, source: 'provider', reason };
+      return { token, source: 'provider', reason: reasonToAsk(request, fallback !== undefined) };
     } catch (error) {
       if (fallback === undefined || !mayServeStale(error)) throw error;
       const { name, message } = error as Error;
@@ -118,24 +109,12 @@ export class GrantedTokens {
     }
   }
 
-  #renewInBackground(grantable: Grantable): void {
-    const { clock, logger } = this.#parts;
-    if ((this.#backgroundNotBefore.get(grantable.key) ?? 0) > clock.now()) return;
-    this.#fly(grantable).catch((error: Error) => {
-      logger.debug('A token could not be renewed in the background', { error: error.name });
-      if (this.#backgroundNotBefore.size >= 1000) this.#backgroundNotBefore.clear();
-      this.#backgroundNotBefore.set(grantable.key, clock.now() + BACKGROUND_PAUSE_SECONDS);
-    });
-  }
-
   #fly(grantable: Grantable): Promise<CachedToken> {
     const { forceRefresh, claims = '', rejected = '' } = grantable.request;
     const flight = JSON.stringify([grantable.key, forceRefresh, claims, rejected]);
-    return this.#flights.join(flight, () => {
-      if (this.#isClosing)
-        return Promise.reject(new ProviderUnavailableError('This process is shutting down.', 1));
-      return this.#grant(grantable);
-    });
+    return this.#flights.join(flight, () =>
+      this.#isClosing ? Promise.reject(shuttingDown()) : this.#grant(grantable),
+    );
   }
 
   async #grant(grantable: Grantable): Promise<CachedToken> {
