@@ -14,7 +14,12 @@ import { type NormalizedRequest, skipsCache } from './token-request.ts';
 export type RefreshReason = 'expired' | 'no_cached_token' | 'forced' | 'claims' | 'refresh_soon';
 
 export type Decision =
-  | { kind: 'hit'; token: CachedToken; refreshSoon: boolean }
+  | {
+      kind: 'hit';
+      token: CachedToken;
+      /** What to renew it with in the background: it is past its soft expiry. */
+      renewWith: RefreshToken | undefined;
+    }
   | {
       kind: 'refresh';
       reason: RefreshReason;
@@ -65,22 +70,19 @@ export function decide(cache: TokenCache | undefined, request: NormalizedRequest
   const servable = unexpired.filter((token) => token.accessToken !== request.rejected);
   const outdated = outdatedBy(cache, request);
   const best = servable.find((token) => !outdated.includes(token) && isFresh(token, now));
+  const refreshToken = findRefreshToken(cache, request);
+  const usable = refreshToken !== undefined && !isExpired(refreshToken, now) ? refreshToken : undefined;
   if (best !== undefined && !skipsCache(request)) {
-    return {
-      kind: 'hit',
-      token: best,
-      refreshSoon: now >= best.refreshAt && mayRefresh(cache, request, now),
-    };
+    return { kind: 'hit', token: best, renewWith: now >= best.refreshAt ? usable : undefined };
   }
   if (refusal?.state === 'denied') return { kind: 'not_granted', scopes: refusal.scopes };
   if (refusal?.state === 'refused') return { kind: 'interaction', reason: 'scope_refused' };
-  const refreshToken = findRefreshToken(cache, request);
   if (refreshToken === undefined) return { kind: 'interaction', reason: 'no_refresh_token' };
-  if (isExpired(refreshToken, now)) return { kind: 'interaction', reason: 'refresh_token_expired' };
+  if (usable === undefined) return { kind: 'interaction', reason: 'refresh_token_expired' };
   return {
     kind: 'refresh',
     reason: reasonToAsk(request, matching.length > 0),
-    refreshToken,
+    refreshToken: usable,
     fallback: request.claims === undefined ? servable[0] : undefined,
   };
 }
@@ -93,11 +95,6 @@ function outdatedBy({ accessTokens }: TokenCache, request: NormalizedRequest): r
   const index = accessTokens.findIndex((token) => token.accessToken === request.rejected);
   const rejected = accessTokens[index];
   return rejected && includesAll(rejected.scopes, request.scopes) ? accessTokens.slice(0, index) : [];
-}
-
-function mayRefresh(cache: TokenCache, request: NormalizedRequest, now: number): boolean {
-  const refreshToken = findRefreshToken(cache, request);
-  return refreshToken !== undefined && !isExpired(refreshToken, now);
 }
 
 function isExpired(refreshToken: RefreshToken, now: number): boolean {

@@ -204,12 +204,11 @@ function asTypedError(error: unknown): unknown {
   return error;
 }
 
-/** Tells the provider that a refresh token is not needed any more (RFC 7009). False where it has no such endpoint. */
+/** Tells the provider that a refresh token is not needed any more (RFC 7009), where it has an endpoint for that. */
 export async function revokeRefreshToken(
   { config, server }: Connection,
   refreshToken: string,
-): Promise<boolean> {
-  if (server.revocation_endpoint == null) return false;
+): Promise<void> {
+  if (server.revocation_endpoint == null) return;
   await tokenRevocation(config, refreshToken, { token_type_hint: 'refresh_token' });
-  return true;
 }

@@ -12,7 +12,7 @@ interface CommitParts {
 }
 
 /** What a grant was made from. */
-interface Base {
+export interface GrantBase {
   readonly session: SignedIn;
   readonly cache: TokenCache;
   readonly version: number;
@@ -29,7 +29,6 @@ export class PatientCommits {
   readonly #parts: CommitParts;
   /** The provider has rotated, so the only copy of a refresh token is here. */
   readonly #unsaved = new Map<string, Commit>();
-
   /** The store is known to be out of order; said once. */
   #isFailing = false;
 
@@ -69,12 +68,12 @@ export class PatientCommits {
   }
 
   /**
-   * Commits what a grant brought, as a change of the cache that it was made from. A login that stored its tokens meanwhile made a newer
-   * record: where that still holds the refresh token that was spent, the change is made to it, or the one that came
-   * for it would be lost.
+   * Commits what a grant brought, as a change of the cache that it was made from. A login that stored its tokens
+   * meanwhile made a newer record: where that still holds the refresh token that was spent, the change is made to it,
+   * or the one that came for it would be lost.
    */
   async change(
-    { session, spent, ...base }: Base,
+    { session, spent, ...base }: GrantBase,
     change: (cache: TokenCache) => TokenCache,
   ): Promise<{ result: CommitResult; cache: TokenCache; version: number }> {
     for (let { cache, version } = base, tries = 1; ; tries += 1) {

@@ -7,7 +7,6 @@ import type { TokenAnswer } from '../core/token-answer.ts';
 import {
   type CachedToken,
   dropRefreshToken,
-  findRefreshToken,
   findRefusal,
   putToken,
   type RefreshToken,
@@ -17,11 +16,12 @@ import {
 } from '../core/token-cache.ts';
 import { classifyFailure, type Outcome, type TokenEndpointFailure } from '../core/token-endpoint-outcome.ts';
 import type { NormalizedRequest } from '../core/token-request.ts';
-import { type GrantResult, refreshTokens, revokeRefreshToken } from '../protocol/grants.ts';
+import { type GrantResult, refreshTokens } from '../protocol/grants.ts';
 import type { Provider } from '../protocol/provider.ts';
 import type { CacheRecords, OpenRecord } from './cache-records.ts';
-import { PatientCommits } from './patient-commits.ts';
+import { type GrantBase, PatientCommits } from './patient-commits.ts';
 import type { ProviderGate } from './provider-gate.ts';
+import { revoke } from './sign-out.ts';
 import { failureError, interactionError, shuttingDown } from './token-errors.ts';
 import { cachedToken, refreshTokenOf } from './token-set.ts';
 
@@ -52,13 +52,8 @@ interface RefreshStep {
 /** How often a commit may be refused by a newer record before the caller is sent away. */
 const MAX_REFUSED = 2;
 
-/** What a grant was made from. */
-interface Grant {
-  readonly session: SignedIn;
+interface Grant extends GrantBase {
   readonly request: NormalizedRequest;
-  readonly cache: TokenCache;
-  readonly version: number;
-  readonly spent: RefreshToken;
 }
 
 const USERS_TURN: ReadonlySet<Outcome['kind']> = new Set(['rejected', 'interaction', 'scope_refused']);
@@ -103,8 +98,7 @@ export class Refresher {
         if (!isHeld) {
           // Somebody refreshed meanwhile, or the session ended: often that answers the request.
           const decision = decide(current.cache, request, this.#parts.clock.now());
-          if (refreshStep(decision, current.cache, request, isBackground) === undefined)
-            return acquiredOrThrow(decision, request);
+          if (refreshStep(decision, isBackground) === undefined) return acquiredOrThrow(decision, request);
           continue;
         }
         if (refused >= MAX_REFUSED) {
@@ -128,17 +122,16 @@ export class Refresher {
   ): Promise<Acquired | 'newer'> {
     const { cache, version } = record;
     const decision = decide(cache, request, this.#parts.clock.now());
-    const step = refreshStep(decision, cache, request, isBackground);
+    const step = refreshStep(decision, isBackground);
     if (step === undefined || cache === undefined) return acquiredOrThrow(decision, request);
-    const { refreshToken, reason } = step;
     const { clock, events } = this.#parts;
     const startedAt = clock.now();
-    const result = await this.#askProvider(session, request, { refreshToken, reason });
+    const result = await this.#askProvider(session, request, step);
     if (result.ok) events.refreshSucceeded({ durationMs: Math.round((clock.now() - startedAt) * 1000) });
-    const grant: Grant = { session, request, cache, version, spent: refreshToken };
+    const grant: Grant = { session, request, cache, version, spent: step.refreshToken };
     if (!result.ok) return this.#afterFailure(grant, result);
     const token = await this.#storeAnswer(grant, result.answer);
-    return token === 'newer' ? 'newer' : { token, source: 'provider', reason };
+    return token === 'newer' ? 'newer' : { token, source: 'provider', reason: step.reason };
   }
 
   /** Commits the answer. The token is handed out only after that. */
@@ -160,7 +153,7 @@ export class Refresher {
     if (result === 'newer') return 'newer';
     if (result === 'committed') return token;
     // Logged out meanwhile: nobody will use this refresh token.
-    this.#revoke(answer.refreshToken ?? spent.token);
+    revoke(this.#parts, answer.refreshToken ?? spent.token);
     throw interactionError('signed_out', request);
   }
 
@@ -201,7 +194,7 @@ export class Refresher {
     );
     if (result === 'newer') return 'newer';
     if (result === 'committed') return { ...grant, ...stored, spent };
-    this.#revoke(token);
+    revoke(this.#parts, token);
     throw interactionError('signed_out', grant.request);
   }
 
@@ -244,29 +237,13 @@ export class Refresher {
       return result;
     });
   }
-
-  #revoke(refreshToken: string): void {
-    const revoked = this.#parts.provider
-      .connect()
-      .then((connection) => revokeRefreshToken(connection, refreshToken));
-    revoked.catch((error: Error) =>
-      this.#parts.logger.warn('A refresh token could not be revoked', { error: error.name }),
-    );
-  }
 }
 
 /** The refresh to make now, if any: what `decide` says, or the renewal of a token past its soft expiry. */
-function refreshStep(
-  decision: Decision,
-  cache: TokenCache | undefined,
-  request: NormalizedRequest,
-  isBackground: boolean,
-): RefreshStep | undefined {
-  if (decision.kind === 'refresh') return { refreshToken: decision.refreshToken, reason: decision.reason };
-  if (!isBackground || decision.kind !== 'hit' || !decision.refreshSoon || cache === undefined)
-    return undefined;
-  const refreshToken = findRefreshToken(cache, request);
-  return refreshToken && { refreshToken, reason: 'refresh_soon' };
+function refreshStep(decision: Decision, isBackground: boolean): RefreshStep | undefined {
+  if (decision.kind === 'refresh') return decision;
+  if (!isBackground || decision.kind !== 'hit' || decision.renewWith === undefined) return undefined;
+  return { refreshToken: decision.renewWith, reason: 'refresh_soon' };
 }
 
 /**

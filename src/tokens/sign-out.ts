@@ -16,14 +16,18 @@ export interface SignOutParts {
  * can (RFC 7009), which nobody waits for. Returns the ID token for the provider's own logout.
  */
 export async function signOut(parts: SignOutParts, handle: SessionHandle): Promise<string | undefined> {
-  const { provider, records, memory, logger } = parts;
+  const { records, memory } = parts;
   memory.forget(handle.ref);
   const { cache } = await records.remove(handle);
-  for (const { token } of cache?.refreshTokens ?? []) {
-    const revoked = provider.connect().then((connection) => revokeRefreshToken(connection, token));
-    revoked.catch((error: Error) =>
-      logger.warn('A refresh token could not be revoked', { error: error.name }),
-    );
-  }
+  for (const { token } of cache?.refreshTokens ?? []) revoke(parts, token);
   return cache?.idToken;
+}
+
+/** Nobody waits for it: without it, too, no session holds this refresh token any more. */
+export function revoke(
+  { provider, logger }: Pick<SignOutParts, 'provider' | 'logger'>,
+  refreshToken: string,
+): void {
+  const revoked = provider.connect().then((connection) => revokeRefreshToken(connection, refreshToken));
+  revoked.catch((error: Error) => logger.warn('A refresh token could not be revoked', { error: error.name }));
 }
