@@ -2,8 +2,8 @@ import type { NextFunction, Request, Response } from 'express';
 import { homePath, publicPath, safeReturnTo } from '../../core/return-to.ts';
 import { endSessionUrl } from '../../protocol/logout-request.ts';
 import { isTimedOut, within } from '../../tokens/flights.ts';
-import { signOut } from '../../tokens/sign-out.ts';
 import { type Context, signedIn } from '../context.ts';
+import { endAccount } from '../end-account.ts';
 import { redirect, refusePrefetch, sendPage } from '../pages.ts';
 import { isCrossSite, isOwnVisit, isPrefetch } from '../request-kind.ts';
 import { respondError } from '../respond-error.ts';
@@ -57,20 +57,9 @@ export async function logout(
 }
 
 async function endSession(context: Context, req: Request): Promise<string | undefined> {
-  const { provider, records, memory, binding, settings } = context;
   const handle = signedIn(context, req)?.handle;
-  let idToken: string | undefined;
-  if (handle !== undefined) {
-    binding.guard.end(handle.ref);
-    const ended = signOut({ provider, records, memory, logger: settings.logger }, handle);
-    idToken = await ended.catch((error: Error) => {
-      settings.logger.warn('The tokens of a session that was logged out could not be removed', {
-        error: error.name,
-      });
-      return undefined;
-    });
-  }
-  await destroySession(req, settings.storeWriteTimeoutMs);
+  const idToken = handle && (await endAccount(context, handle));
+  await destroySession(req, context.settings.storeWriteTimeoutMs);
   return idToken;
 }
 
