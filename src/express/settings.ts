@@ -125,10 +125,10 @@ export function parseOptions(options: AuthOptions = {}, env: NodeJS.ProcessEnv =
   const isProduction = env.NODE_ENV === 'production';
   const allowInsecureRequests = enabled(options.allowInsecureRequests, 'allowInsecureRequests');
   const issuer = parseIssuer(
-    required(options, env, 'issuer', ['issuerBaseURL'], ['OIDC_ISSUER', 'ISSUER_BASE_URL']),
+    required(options, env, ['issuer', 'issuerBaseURL'], ['OIDC_ISSUER', 'ISSUER_BASE_URL']),
     allowInsecureRequests,
   );
-  const clientId = required(options, env, 'clientId', ['clientID'], ['OIDC_CLIENT_ID', 'CLIENT_ID']);
+  const clientId = required(options, env, ['clientId', 'clientID'], ['OIDC_CLIENT_ID', 'CLIENT_ID']);
   const clientSecret = takeText(options, env, ['clientSecret'], ['OIDC_CLIENT_SECRET', 'CLIENT_SECRET']);
   const hasSessions = keepsSessions(options.session);
   const givenBase = parseBase(options, env, hasSessions);
@@ -206,20 +206,17 @@ function parseBase(options: AuthOptions, env: NodeJS.ProcessEnv, hasSessions: bo
     ['baseUrl', 'baseURL'],
     ['OIDC_BASE_URL', 'BASE_URL'],
   ] as const;
-  if (!hasSessions) return takeText(options, env, ...names);
-  return required(options, env, 'baseUrl', ['baseURL'], ['OIDC_BASE_URL', 'BASE_URL']);
+  return hasSessions ? required(options, env, ...names) : takeText(options, env, ...names);
 }
 
 function required(
   options: AuthOptions,
   env: NodeJS.ProcessEnv,
-  name: keyof AuthOptions,
-  aliases: readonly (keyof AuthOptions)[],
+  names: readonly (keyof AuthOptions)[],
   variables: readonly string[],
 ): string {
-  const value = takeText(options, env, [name, ...aliases], variables);
-  if (value === undefined)
-    throw new ConfigurationError(`${name} is missing: pass auth({ ${name} }) or set ${variables[0]}.`);
+  const value = takeText(options, env, names, variables);
+  if (value === undefined) fail(`${names[0]} is missing: pass auth({ ${names[0]} }) or set ${variables[0]}.`);
   return value;
 }
 
