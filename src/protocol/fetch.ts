@@ -5,6 +5,14 @@ export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 
 const MAX_BODY_BYTES = 1024 * 1024;
 
+/** What `guardedFetch` found wrong, inside the errors that openid-client makes of it. */
+export function configurationErrorIn(error: unknown): ConfigurationError | undefined {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof ConfigurationError) return cause;
+  }
+  return undefined;
+}
+
 /** The provider's answer did not arrive whole. */
 export class AnswerLostError extends Error {
   constructor(message: string, cause?: unknown) {

@@ -10,6 +10,7 @@ import { ConfigurationError, LoginError, safeText } from '../core/errors.ts';
 import { readAnswer, type TokenAnswer } from '../core/token-answer.ts';
 import type { TokenEndpointFailure } from '../core/token-endpoint-outcome.ts';
 import type { Target } from '../core/token-request.ts';
+import { configurationErrorIn } from './fetch.ts';
 import { InvalidJwtError, KeysUnavailableError } from './jwt.ts';
 import type { Connection } from './provider.ts';
 import { type Exchange, withExchange } from './token-response.ts';
@@ -180,25 +181,18 @@ function asTypedError(error: unknown): unknown {
       error.error === 'access_denied'
         ? 'The access that was asked for was not allowed, by the user or by the provider.'
         : `The provider answered the login with ${safeText(error.error, 80)}.`,
-      {
-        error: error.error,
-        errorDescription: error.error_description,
-      },
+      { error: error.error, errorDescription: error.error_description },
     );
   }
-  for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    if (cause instanceof ConfigurationError) return cause;
-  }
+  const misconfigured = configurationErrorIn(error);
+  if (misconfigured !== undefined) return misconfigured;
   const code = (error as { code?: unknown }).code;
   if (typeof code === 'string' && METADATA_CODES.includes(code))
     return new ConfigurationError('The provider names no usable token_endpoint in its metadata.', error);
   if (typeof code === 'string' && code.startsWith('OAUTH_')) {
     return new LoginError(
       'The answer of the provider to the login does not fit the request, so it is not used.',
-      {
-        error: 'invalid_response',
-        cause: error,
-      },
+      { error: 'invalid_response', cause: error },
     );
   }
   return error;

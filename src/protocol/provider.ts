@@ -11,7 +11,14 @@ import {
 import { ConfigurationError, ProviderUnavailableError, safeText } from '../core/errors.ts';
 import type { Clock, Logger } from '../core/ports.ts';
 import { type ClientCredentials, clientAuthentication } from './client-auth.ts';
-import { type Fetch, faultOf, guardedFetch, type PlainHttp, plainHttpOf } from './fetch.ts';
+import {
+  configurationErrorIn,
+  type Fetch,
+  faultOf,
+  guardedFetch,
+  type PlainHttp,
+  plainHttpOf,
+} from './fetch.ts';
 import { KeySet } from './jwt.ts';
 import { exchangeFetch } from './token-response.ts';
 import { verifiedClaimsFetch } from './user-info.ts';
@@ -144,10 +151,8 @@ export class Provider {
 }
 
 function discoveryError(error: unknown, issuer: URL): Error {
-  if (error instanceof ConfigurationError) return error;
-  for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    if (cause instanceof ConfigurationError) return cause;
-  }
+  const misconfigured = configurationErrorIn(error);
+  if (misconfigured !== undefined) return misconfigured;
   const { code, cause } = error as {
     code?: string;
     cause?: { attribute?: unknown; body?: { issuer?: unknown } };
