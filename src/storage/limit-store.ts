@@ -2,7 +2,8 @@ import type { SessionData, Store } from 'express-session';
 import { StoreUnavailableError } from '../core/errors.ts';
 import type { Events, Logger } from '../core/ports.ts';
 import { startDeadline } from './deadline.ts';
-import { RECORD_PREFIX, type StoreDeadlines } from './session-store-calls.ts';
+import { RECORD_PREFIX } from './record-ids.ts';
+import type { StoreDeadlines } from './session-store-calls.ts';
 
 type Done = (error?: unknown, session?: SessionData | null) => void;
 

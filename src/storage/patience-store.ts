@@ -1,12 +1,6 @@
-import { createHash } from 'node:crypto';
 import type { PatienceStore } from '../core/ports.ts';
 import type { RedisCommands } from './redis-commands.ts';
-import { RECORD_PREFIX, type SessionStoreCalls } from './session-store-calls.ts';
-
-/** The id of the record that says when this client may call its provider again. */
-export function patienceId(client: string): string {
-  return `${RECORD_PREFIX}patience.${createHash('sha256').update(client).digest('hex')}`;
-}
+import type { SessionStoreCalls } from './session-store-calls.ts';
 
 export function redisPatience(redis: RedisCommands, key: string): PatienceStore {
   return {

@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type {
   Commit,
@@ -11,10 +11,10 @@ import type {
   TransactionStore,
 } from '../core/ports.ts';
 import { jittered, nextDelay, POLL_MS, PollPatience, pause } from './polling.ts';
+import { cacheId, transactionId } from './record-ids.ts';
 import type { RedisCommands } from './redis-commands.ts';
 import { COMMIT, EXTEND, LOAD, LOAD_OR_LOCK, PUT, RELEASE, REMOVE, RENEW, TAKE } from './redis-scripts.ts';
 import { Serial } from './serial.ts';
-import { RECORD_PREFIX } from './session-store-calls.ts';
 import { TAKEN_MS, TOMBSTONE_MS } from './session-token-store.ts';
 
 /** How long a lease lasts without its holder's heartbeat: what a killed process costs the others. */
@@ -137,7 +137,7 @@ export class RedisTokenStore implements TokenStore {
   }
 
   #key(ref: string): string {
-    return `${this.#prefix}${RECORD_PREFIX}${createHash('sha256').update(ref).digest('hex')}`;
+    return this.#prefix + cacheId(ref);
   }
 }
 
@@ -190,6 +190,6 @@ export class RedisTransactionStore implements TransactionStore {
   }
 
   #key(stateHash: string): string {
-    return `${this.#prefix}${RECORD_PREFIX}tx.${stateHash}`;
+    return this.#prefix + transactionId(stateHash);
   }
 }

@@ -1,12 +1,10 @@
-import { createHash } from 'node:crypto';
 import type { SharedValues } from '../core/ports.ts';
+import { valueId } from './record-ids.ts';
 import type { RedisCommands } from './redis-commands.ts';
-import { RECORD_PREFIX } from './session-store-calls.ts';
 
 /** Sealed values in Redis, each under the hash of its name. */
 export function redisValues(redis: RedisCommands, prefix: string): SharedValues {
-  const keyOf = (name: string) =>
-    `${prefix}${RECORD_PREFIX}value.${createHash('sha256').update(name).digest('hex')}`;
+  const keyOf = (name: string) => prefix + valueId(name);
   return {
     async read(name) {
       const value = await redis.read(keyOf(name), 'GET');

@@ -2,7 +2,7 @@ import type { SessionData, Store } from 'express-session';
 import { LRUCache } from 'lru-cache';
 import type { Logger, TokenStore } from '../core/ports.ts';
 import { readHandle } from '../core/session-handle.ts';
-import { RECORD_PREFIX } from './session-store-calls.ts';
+import { RECORD_PREFIX } from './record-ids.ts';
 
 const MAX_REMEMBERED = 10_000;
 const REMEMBER_MS = 15 * 60 * 1000;

@@ -1,25 +1,17 @@
-import { createHash } from 'node:crypto';
 import type { SessionIndex } from '../core/ports.ts';
+import { hash, indexId } from './record-ids.ts';
 import type { RedisCommands } from './redis-commands.ts';
 import { INDEX_ADD, INDEX_LIST } from './redis-scripts.ts';
 import { Serial } from './serial.ts';
-import { RECORD_PREFIX, type RecordFields, type SessionStoreCalls } from './session-store-calls.ts';
+import type { RecordFields, SessionStoreCalls } from './session-store-calls.ts';
 import { type TimedLock, UNSHARED } from './timed-lock.ts';
 
 /** Of one name: nobody has more sessions than this open, and a record has to end somewhere. */
 const MAX_ENTRIES = 1000;
 
-function idOf(name: string): string {
-  return `${RECORD_PREFIX}index.${hash(name)}`;
-}
-
-function hash(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
-}
-
 /** In Redis: one hash per name, its fields `<end in the server's milliseconds> <entry>`. */
 export function redisIndex(redis: RedisCommands, prefix: string): SessionIndex {
-  const keyOf = (name: string) => prefix + idOf(name);
+  const keyOf = (name: string) => prefix + indexId(name);
   return {
     async add(name, id, entry, ttlMs) {
       await redis.run(INDEX_ADD, keyOf(name), [hash(id), entry, Math.ceil(ttlMs), MAX_ENTRIES], 'write');
@@ -55,7 +47,7 @@ export class StoreSessionIndex implements SessionIndex {
   }
 
   async list(name: string): Promise<string[]> {
-    const record = await this.#calls.get(idOf(name));
+    const record = await this.#calls.get(indexId(name));
     return Object.values(living(record)).map(({ entry }) => entry);
   }
 
@@ -67,7 +59,7 @@ export class StoreSessionIndex implements SessionIndex {
   }
 
   #change(name: string, change: (entries: Entries) => Entries): Promise<void> {
-    const recordId = idOf(name);
+    const recordId = indexId(name);
     return this.#writes.run(recordId, async () => {
       const held = this.#lock === undefined ? UNSHARED : await this.#lock.take(recordId);
       try {

@@ -3,9 +3,6 @@ import { StoreUnavailableError } from '../core/errors.ts';
 import type { Events } from '../core/ports.ts';
 import { startDeadline } from './deadline.ts';
 
-/** What the ids of our records in a session store begin with. */
-export const RECORD_PREFIX = 'oidc.';
-
 export interface StoreDeadlines {
   /** For reading. */
   readonly readMs: number;

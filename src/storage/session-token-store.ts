@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { StoreUnavailableError } from '../core/errors.ts';
 import type {
   Commit,
@@ -11,13 +10,9 @@ import type {
   TransactionStore,
 } from '../core/ports.ts';
 import { jittered, nextDelay, POLL_MS, PollPatience, pause } from './polling.ts';
+import { cacheId, hash, transactionId } from './record-ids.ts';
 import { Serial } from './serial.ts';
-import {
-  RECORD_PREFIX,
-  type RecordFields,
-  remainingMs,
-  type SessionStoreCalls,
-} from './session-store-calls.ts';
+import { type RecordFields, remainingMs, type SessionStoreCalls } from './session-store-calls.ts';
 import { type HeldLock, type TimedLock, UNSHARED } from './timed-lock.ts';
 
 export const TOMBSTONE_MS = 60_000;
@@ -56,7 +51,7 @@ export class SessionTokenStore implements TokenStore {
   }
 
   async #read(ref: string): Promise<StoredRecord> {
-    return readRecord(await this.#calls.get(recordId(ref)));
+    return readRecord(await this.#calls.get(cacheId(ref)));
   }
 
   async acquire(ref: string, seen: number): Promise<Lease> {
@@ -111,7 +106,7 @@ export class SessionTokenStore implements TokenStore {
       if (current.state === 'present' && current.payload === payload) return 'committed';
       // An older record: the store came back with older data.
       if (current.state === 'present' ? current.version > expected : expected > 0) return 'newer';
-      await this.#calls.set(recordId(ref), { version: expected + 1, payload }, ttlMs);
+      await this.#calls.set(cacheId(ref), { version: expected + 1, payload }, ttlMs);
       return 'committed';
     });
   }
@@ -120,7 +115,7 @@ export class SessionTokenStore implements TokenStore {
     return this.#writes.run(ref, async () => {
       const current = await this.load(ref);
       if (current.state !== 'present' || current.version !== version) return;
-      await this.#calls.set(recordId(ref), { version, payload: current.payload }, ttlMs);
+      await this.#calls.set(cacheId(ref), { version, payload: current.payload }, ttlMs);
     });
   }
 
@@ -128,7 +123,7 @@ export class SessionTokenStore implements TokenStore {
     return this.#writes.run(ref, async () => {
       const current = await this.load(ref);
       if (current.state !== 'tombstone')
-        await this.#calls.set(recordId(ref), { tombstone: true }, TOMBSTONE_MS);
+        await this.#calls.set(cacheId(ref), { tombstone: true }, TOMBSTONE_MS);
       return current;
     });
   }
@@ -151,14 +146,6 @@ function readRecord(record: RecordFields | undefined): StoredRecord {
 function isSyntaxError(error: unknown): boolean {
   const cause = error instanceof StoreUnavailableError ? error.cause : undefined;
   return cause instanceof Error && cause.name === 'SyntaxError';
-}
-
-function recordId(ref: string): string {
-  return `${RECORD_PREFIX}${hash(ref)}`;
-}
-
-function hash(ref: string): string {
-  return createHash('sha256').update(ref).digest('hex');
 }
 
 /** Pending logins as records of their own in any express-session store. */
@@ -206,8 +193,4 @@ export class SessionTransactionStore implements TransactionStore {
   remove(stateHash: string): Promise<void> {
     return this.#calls.destroy(transactionId(stateHash));
   }
-}
-
-function transactionId(stateHash: string): string {
-  return `${RECORD_PREFIX}tx.${stateHash}`;
 }

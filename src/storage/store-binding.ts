@@ -9,7 +9,8 @@ import type {
   TransactionStore,
 } from '../core/ports.ts';
 import { limitStore } from './limit-store.ts';
-import { patienceId, redisPatience, sessionPatience } from './patience-store.ts';
+import { redisPatience, sessionPatience } from './patience-store.ts';
+import { patienceId } from './record-ids.ts';
 import { redisWarnings } from './redis-advice.ts';
 import { isRedisClient, type RedisClient, RedisCommands, type RedisDeadlines } from './redis-commands.ts';
 import { RedisTokenStore, RedisTransactionStore } from './redis-token-store.ts';

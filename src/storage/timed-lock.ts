@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { StoreUnavailableError } from '../core/errors.ts';
 import { jittered, nextDelay, POLL_MS, pause } from './polling.ts';
-import { RECORD_PREFIX, type SessionStoreCalls } from './session-store-calls.ts';
+import { lockId } from './record-ids.ts';
+import type { SessionStoreCalls } from './session-store-calls.ts';
 
 const LEASE_MS = 3000;
 const HEARTBEAT_MS = LEASE_MS / 3;
@@ -58,7 +59,7 @@ export class TimedLock {
 
   /** Takes the lock if nobody holds it. */
   async tryTake(name: string): Promise<HeldLock | undefined> {
-    const id = `${RECORD_PREFIX}lock.${name}`;
+    const id = lockId(name);
     const lookMs = Math.max(MIN_DELTA_MS / DELTA_FACTOR, 2 * this.#p99());
     const startedAt = performance.now();
     const isLater = (thanMs: number) => performance.now() - startedAt > thanMs;
