@@ -15,21 +15,3 @@ export function nextDelay(delayMs: number): number {
 }
 
 export const POLL_MS = { first: 25, most: 200 } as const;
-
-/** Bears one poll that fails after one that did not: a busy machine misses a deadline without the store being gone. */
-export class PollPatience {
-  #hasAnswered = false;
-
-  /** Undefined: it failed, and the next one may not. */
-  async bear<T>(poll: () => Promise<T>): Promise<T | undefined> {
-    try {
-      const answer = await poll();
-      this.#hasAnswered = true;
-      return answer;
-    } catch (error) {
-      if (!this.#hasAnswered) throw error;
-      this.#hasAnswered = false;
-      return undefined;
-    }
-  }
-}

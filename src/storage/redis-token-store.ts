@@ -10,21 +10,12 @@ import type {
   TokenStore,
   TransactionStore,
 } from '../core/ports.ts';
-import { jittered, nextDelay, POLL_MS, PollPatience, pause } from './polling.ts';
+import { LeaseQueue } from './lease-queue.ts';
+import { FORGOTTEN_MS, HEARTBEAT_MS, LEASE_MS, MAX_RESPECTED } from './lease-times.ts';
 import { cacheId, transactionId } from './record-ids.ts';
 import type { RedisCommands } from './redis-commands.ts';
 import { COMMIT, EXTEND, LOAD, LOAD_OR_LOCK, PUT, RELEASE, REMOVE, RENEW, TAKE } from './redis-scripts.ts';
-import { Serial } from './serial.ts';
 import { TAKEN_MS, TOMBSTONE_MS } from './session-token-store.ts';
-
-/** How long a lease lasts without its holder's heartbeat: what a killed process costs the others. */
-const LEASE_MS = 3000;
-const HEARTBEAT_MS = LEASE_MS / 3;
-
-/** How long a waiter respects a lease that the server forgot: its holder may be committing after a restart. */
-const FORGOTTEN_MS = 5000;
-
-const MAX_RESPECTED = 10_000;
 
 const NOTHING_HELD = async (): Promise<void> => undefined;
 
@@ -37,8 +28,7 @@ export class RedisTokenStore implements TokenStore {
   readonly #redis: RedisCommands;
   readonly #prefix: string;
   readonly #events: Events;
-  /** One poller per record in this process. */
-  readonly #queue = new Serial();
+  readonly #queue: LeaseQueue;
   /** Of the process, not of one caller: the caller is sent away when the server dies, and its user tries again. */
   readonly #respected = new LRUCache<string, { number: number; until: number }>({ max: MAX_RESPECTED });
 
@@ -46,41 +36,26 @@ export class RedisTokenStore implements TokenStore {
     this.#redis = redis;
     this.#prefix = prefix;
     this.#events = events;
+    this.#queue = new LeaseQueue(events);
   }
 
   async load(ref: string): Promise<StoredRecord> {
     return readRecord(await this.#redis.run(LOAD, this.#key(ref), [], 'read'));
   }
 
-  async acquire(ref: string, seen: number): Promise<Lease> {
-    const leaveQueue = await this.#queue.acquire(ref);
-    try {
-      const lease = await this.#poll(this.#key(ref), seen);
-      const release = () => lease.release().finally(leaveQueue);
-      return { ...lease, release };
-    } catch (error) {
-      leaveQueue();
-      throw error;
-    }
+  acquire(ref: string, seen: number): Promise<Lease> {
+    const id = randomBytes(12).toString('base64url');
+    return this.#queue.acquire(ref, () => this.#tryAcquire(this.#key(ref), id, seen));
   }
 
-  async #poll(key: string, seen: number): Promise<Lease> {
-    const id = randomBytes(12).toString('base64url');
-    const startedAt = performance.now();
-    const patience = new PollPatience();
-    for (let delayMs: number = POLL_MS.first; ; delayMs = nextDelay(delayMs)) {
-      const words = [seen, id, LEASE_MS, this.#respectedLease(key)];
-      const answer = (await patience.bear(() => this.#loadOrLock(key, id, words))) ?? [];
-      if (answer[0] === 'busy') {
-        const until = performance.now() + Number(answer[1]) + FORGOTTEN_MS;
-        this.#respected.set(key, { number: Number(answer[2]), until });
-      } else if (answer.length > 0 && answer[0] !== 'forgotten') {
-        if (delayMs > POLL_MS.first)
-          this.#events.leaseWaited({ waitedMs: Math.round(performance.now() - startedAt) });
-        return this.#leaseFrom(key, id, answer);
-      }
-      await pause(jittered(delayMs));
+  async #tryAcquire(key: string, id: string, seen: number): Promise<Lease | undefined> {
+    const words = [seen, id, LEASE_MS, this.#respectedLease(key)];
+    const answer = await this.#loadOrLock(key, id, words);
+    if (answer[0] === 'busy') {
+      const until = performance.now() + Number(answer[1]) + FORGOTTEN_MS;
+      this.#respected.set(key, { number: Number(answer[2]), until });
     }
+    return answer[0] === 'busy' || answer[0] === 'forgotten' ? undefined : this.#leaseFrom(key, id, answer);
   }
 
   /** The number of a lease that this process has seen and whose holder may still be about to commit. */

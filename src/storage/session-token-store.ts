@@ -9,7 +9,7 @@ import type {
   TokenStore,
   TransactionStore,
 } from '../core/ports.ts';
-import { jittered, nextDelay, POLL_MS, PollPatience, pause } from './polling.ts';
+import { LeaseQueue } from './lease-queue.ts';
 import { cacheId, hash, transactionId } from './record-ids.ts';
 import { Serial } from './serial.ts';
 import { type RecordFields, remainingMs, type SessionStoreCalls } from './session-store-calls.ts';
@@ -31,13 +31,14 @@ export class SessionTokenStore implements TokenStore {
   readonly #lock: TimedLock | undefined;
   readonly #events: Events;
   readonly #writes = new Serial();
-  readonly #queue = new Serial();
+  readonly #queue: LeaseQueue;
 
   /** @param lock undefined for a store that lives in this process alone. */
   constructor(calls: SessionStoreCalls, lock: TimedLock | undefined, events: Events) {
     this.#calls = calls;
     this.#lock = lock;
     this.#events = events;
+    this.#queue = new LeaseQueue(events);
   }
 
   async load(ref: string): Promise<StoredRecord> {
@@ -54,29 +55,8 @@ export class SessionTokenStore implements TokenStore {
     return readRecord(await this.#calls.get(cacheId(ref)));
   }
 
-  async acquire(ref: string, seen: number): Promise<Lease> {
-    const leaveQueue = await this.#queue.acquire(ref);
-    try {
-      const lease = await this.#poll(ref, seen);
-      return { ...lease, release: () => lease.release().finally(leaveQueue) };
-    } catch (error) {
-      leaveQueue();
-      throw error;
-    }
-  }
-
-  async #poll(ref: string, seen: number): Promise<Lease> {
-    const startedAt = performance.now();
-    const patience = new PollPatience();
-    for (let delayMs: number = POLL_MS.first; ; delayMs = nextDelay(delayMs)) {
-      const lease = await patience.bear(() => this.#tryAcquire(ref, seen));
-      if (lease !== undefined) {
-        if (delayMs > POLL_MS.first)
-          this.#events.leaseWaited({ waitedMs: Math.round(performance.now() - startedAt) });
-        return lease;
-      }
-      await pause(jittered(delayMs));
-    }
+  acquire(ref: string, seen: number): Promise<Lease> {
+    return this.#queue.acquire(ref, () => this.#tryAcquire(ref, seen));
   }
 
   async #tryAcquire(ref: string, seen: number): Promise<Lease | undefined> {

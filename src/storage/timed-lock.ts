@@ -1,13 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { StoreUnavailableError } from '../core/errors.ts';
+import { FORGOTTEN_MS, HEARTBEAT_MS, LEASE_MS, MAX_RESPECTED } from './lease-times.ts';
 import { jittered, nextDelay, POLL_MS, pause } from './polling.ts';
 import { lockId } from './record-ids.ts';
 import type { SessionStoreCalls } from './session-store-calls.ts';
 
-const LEASE_MS = 3000;
-const HEARTBEAT_MS = LEASE_MS / 3;
-const FORGOTTEN_MS = 5000;
 const RELEASED_MS = 10_000;
 
 const MIN_DELTA_MS = 60;
@@ -15,8 +13,6 @@ const DELTA_FACTOR = 4;
 const SAMPLES = 100;
 /** A store that was slow once is not slow for ever. */
 const SAMPLE_AGE_MS = 60_000;
-
-const MAX_RESPECTED = 10_000;
 
 /** Longer than the lock of a process that died while it held it. */
 const TAKE_WAIT_MS = 10_000;
