@@ -1,10 +1,10 @@
+import { nextDelay, POLL_MS, pause } from '../storage/polling.ts';
 import type { Context } from './context.ts';
 import type { LoginOutcome } from './redemptions.ts';
 import { fingerprint } from './start-login.ts';
 
 const KEEP_MS = 60_000;
 const WAIT_SECONDS = 10;
-const POLL_MS = { first: 25, most: 200 };
 
 /**
  * Tells other processes how a login ended, for a callback that was sent twice; undefined: it failed. Only the same
@@ -31,10 +31,10 @@ export async function awaitOutcome(
 ): Promise<LoginOutcome | undefined> {
   const { binding, cipher, clock } = context;
   const until = clock.now() + WAIT_SECONDS;
-  for (let delayMs = POLL_MS.first; clock.now() < until; delayMs = Math.min(2 * delayMs, POLL_MS.most)) {
+  for (let delayMs: number = POLL_MS.first; clock.now() < until; delayMs = nextDelay(delayMs)) {
     const stored = await binding.transactions.peek(outcomeId(response));
     if (stored !== undefined) return readOutcome(cipher.open(stored.payload, response.toString(), 'outcome'));
-    await new Promise((resolve) => setTimeout(resolve, delayMs));
+    await pause(delayMs);
   }
   return undefined;
 }

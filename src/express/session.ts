@@ -2,10 +2,9 @@ import { createHash } from 'node:crypto';
 import type { Request } from 'express';
 import type { SessionData, Store } from 'express-session';
 import { isRecord } from '../core/cache-codec.ts';
-import { StoreUnavailableError } from '../core/errors.ts';
 import { readHandle, type SessionHandle } from '../core/session-handle.ts';
 import type { LoopCount } from '../core/transaction.ts';
-import { startDeadline } from '../storage/deadline.ts';
+import { isMissing, storeCall } from '../storage/store-call.ts';
 
 /** Where the session keeps what it holds of a sign-in. */
 export const HANDLE_FIELD = 'oidc';
@@ -139,40 +138,15 @@ export function leaveSaved(req: Request): void {
   });
 }
 
-/** A session that this request did not bring; undefined: there is none. Some stores report that as an error. */
-export async function readSession(
+/** A session that this request did not bring; undefined: there is none. */
+export function readSession(
   store: Store,
   sessionId: string,
   deadlineMs: number,
-): Promise<Record<string, unknown> | undefined> {
-  let found: unknown;
-  await storeCall('read the session', deadlineMs, (done) => {
+): Promise<SessionFields | undefined> {
+  return storeCall<SessionFields | undefined>('read the session', deadlineMs, (done) => {
     store.get(sessionId, (error: unknown, session) => {
-      found = session;
-      done((error as { code?: unknown } | null)?.code === 'ENOENT' ? undefined : error);
+      done(isMissing(error) ? undefined : error, (session ?? undefined) as SessionFields | undefined);
     });
-  });
-  return (found ?? undefined) as Record<string, unknown> | undefined;
-}
-
-export function storeCall(
-  what: string,
-  deadlineMs: number,
-  start: (done: (error?: unknown) => void) => void,
-): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const cancel = startDeadline(deadlineMs, () =>
-      reject(new StoreUnavailableError(`The session store did not ${what} within ${deadlineMs} ms.`)),
-    );
-    const done = (error?: unknown) => {
-      cancel();
-      if (error) reject(new StoreUnavailableError(`The session store could not ${what}.`, error));
-      else resolve();
-    };
-    try {
-      start(done);
-    } catch (error) {
-      done(error);
-    }
   });
 }

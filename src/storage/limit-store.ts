@@ -4,16 +4,12 @@ import type { Events, Logger } from '../core/ports.ts';
 import { startDeadline } from './deadline.ts';
 import { RECORD_PREFIX } from './record-ids.ts';
 import type { StoreDeadlines } from './session-store-calls.ts';
+import { isMissing } from './store-call.ts';
 
 type Done = (error?: unknown, session?: SessionData | null) => void;
 
-/** Some stores report a missing session as an error, which express-session knows. */
 function isFault(error: unknown): boolean {
-  return (
-    Boolean(error) &&
-    (error as { code?: unknown }).code !== 'ENOENT' &&
-    !(error instanceof StoreUnavailableError)
-  );
+  return Boolean(error) && !isMissing(error) && !(error instanceof StoreUnavailableError);
 }
 
 /**

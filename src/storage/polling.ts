@@ -9,7 +9,7 @@ export function jittered(delayMs: number): number {
   return delayMs * (0.75 + Math.random() / 2);
 }
 
-/** How long to wait between two looks at a lease that another process holds. */
+/** How long to wait between two looks at what another process holds. */
 export function nextDelay(delayMs: number): number {
   return Math.min(2 * delayMs, POLL_MS.most);
 }

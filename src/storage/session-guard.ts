@@ -3,6 +3,7 @@ import { LRUCache } from 'lru-cache';
 import type { Logger, TokenStore } from '../core/ports.ts';
 import { readHandle } from '../core/session-handle.ts';
 import { RECORD_PREFIX } from './record-ids.ts';
+import { isMissing } from './store-call.ts';
 
 const MAX_REMEMBERED = 10_000;
 const REMEMBER_MS = 15 * 60 * 1000;
@@ -68,7 +69,7 @@ export class SessionGuard {
       const finish = () =>
         destroy.call(store, id, (error: unknown) => {
           // It is still there, and its user goes on with it.
-          if (error && (error as { code?: unknown }).code !== 'ENOENT') this.#endedIds.delete(id);
+          if (error && !isMissing(error)) this.#endedIds.delete(id);
           done?.(error);
         });
       // Who keeps the handle through a new session id keeps the cache; who drops it leaves a record nobody can read.

@@ -1,7 +1,6 @@
 import type { SessionData, Store } from 'express-session';
-import { StoreUnavailableError } from '../core/errors.ts';
 import type { Events } from '../core/ports.ts';
-import { startDeadline } from './deadline.ts';
+import { isMissing, storeCall } from './store-call.ts';
 
 export interface StoreDeadlines {
   /** For reading. */
@@ -26,11 +25,9 @@ export class SessionStoreCalls {
   }
 
   get(id: string): Promise<RecordFields | undefined> {
-    return this.#call<RecordFields | undefined>(this.#deadlines.readMs, 'read', (done) => {
+    return this.#call<RecordFields | undefined>('read a record', this.#deadlines.readMs, (done) => {
       this.#store.get(id, (error: unknown, record) => {
-        // Some stores report a missing file as an error; express-session takes it as a missing session too.
-        const isMissing = (error as { code?: unknown } | null)?.code === 'ENOENT';
-        done(isMissing ? undefined : error, (record ?? undefined) as RecordFields | undefined);
+        done(isMissing(error) ? undefined : error, (record ?? undefined) as RecordFields | undefined);
       });
     });
   }
@@ -44,40 +41,19 @@ export class SessionStoreCalls {
       httpOnly: true,
       path: '/',
     };
-    return this.#call<void>(this.#deadlines.writeMs, 'write', (done) => {
-      this.#store.set(id, { ...fields, cookie } as unknown as SessionData, (error?: unknown) =>
-        done(error, undefined),
-      );
+    return this.#call('write a record', this.#deadlines.writeMs, (done) => {
+      this.#store.set(id, { ...fields, cookie } as unknown as SessionData, (error?: unknown) => done(error));
     });
   }
 
   destroy(id: string): Promise<void> {
-    return this.#call<void>(this.#deadlines.writeMs, 'write', (done) => {
-      this.#store.destroy(id, (error?: unknown) => done(error, undefined));
+    return this.#call('write a record', this.#deadlines.writeMs, (done) => {
+      this.#store.destroy(id, (error?: unknown) => done(error));
     });
   }
 
-  #call<T>(
-    deadlineMs: number,
-    what: string,
-    start: (done: (error: unknown, value: T) => void) => void,
-  ): Promise<T> {
-    return new Promise((resolve, reject) => {
-      const cancel = startDeadline(deadlineMs, () => {
-        this.#events.storeTimedOut({});
-        reject(new StoreUnavailableError(`The session store did not ${what} within ${deadlineMs} ms.`));
-      });
-      const done = (error: unknown, value: T) => {
-        cancel();
-        if (error) reject(new StoreUnavailableError(`The session store could not ${what} a record.`, error));
-        else resolve(value);
-      };
-      try {
-        start(done);
-      } catch (error) {
-        done(error ?? new Error('thrown without an error'), undefined as T);
-      }
-    });
+  #call<T = void>(...[what, deadlineMs, start]: Parameters<typeof storeCall<T>>): Promise<T> {
+    return storeCall(what, deadlineMs, start, () => this.#events.storeTimedOut({}));
   }
 }
 

@@ -4,6 +4,7 @@ import { LoginError, StoreUnavailableError } from '../../core/errors.ts';
 import { homePath } from '../../core/return-to.ts';
 import type { SessionHandle } from '../../core/session-handle.ts';
 import { countLoop, decodeTransaction, isRestarted, type Transaction } from '../../core/transaction.ts';
+import { storeCall } from '../../storage/store-call.ts';
 import { type Context, signedIn } from '../context.ts';
 import { endAccount } from '../end-account.ts';
 import { awaitOutcome, publishOutcome } from '../login-outcome.ts';
@@ -24,7 +25,6 @@ import {
   sessionLengthMs,
   setHandle,
   setLoginState,
-  storeCall,
 } from '../session.ts';
 import { fingerprint, startLogin, transactionPurpose } from '../start-login.ts';
 import { callbackParameters } from './callback-parameters.ts';

@@ -9,10 +9,11 @@ import {
 import { readHandle } from '../../core/session-handle.ts';
 import { InvalidJwtError } from '../../protocol/jwt.ts';
 import { verifyLogoutToken } from '../../protocol/logout-request.ts';
+import { storeCall } from '../../storage/store-call.ts';
 import type { RegisteredSession, SessionRegistry } from '../../tokens/session-registry.ts';
 import type { Context } from '../context.ts';
 import { readForm } from '../form-body.ts';
-import { HANDLE_FIELD, readSession, storeCall } from '../session.ts';
+import { HANDLE_FIELD, readSession } from '../session.ts';
 
 /**
  * `POST` of a logout token by the provider (OpenID Connect Back-Channel Logout 1.0 §2.5): ends the app's sessions of
