@@ -1,32 +1,16 @@
 import type { NextFunction, Request, Response } from 'express';
-import { accountOf, type IdTokenClaims, satisfiesStepUp } from '../../core/claims.ts';
-import { LoginError, StoreUnavailableError } from '../../core/errors.ts';
+import { LoginError } from '../../core/errors.ts';
 import { homePath } from '../../core/return-to.ts';
-import type { SessionHandle } from '../../core/session-handle.ts';
-import { countLoop, decodeTransaction, isRestarted, type Transaction } from '../../core/transaction.ts';
-import { storeCall } from '../../storage/store-call.ts';
+import { decodeTransaction, isRestarted, type Transaction } from '../../core/transaction.ts';
 import { type Context, signedIn } from '../context.ts';
-import { endAccount } from '../end-account.ts';
 import { awaitOutcome, publishOutcome } from '../login-outcome.ts';
 import { redirect } from '../pages.ts';
 import { withPostId } from '../preserved-post.ts';
 import type { LoginOutcome } from '../redemptions.ts';
 import { respondError } from '../respond-error.ts';
-import {
-  adoptSession,
-  getHandle,
-  getLoginState,
-  leaveSaved,
-  loginState,
-  ownData,
-  putData,
-  renewSession,
-  saveSession,
-  sessionLengthMs,
-  setHandle,
-  setLoginState,
-} from '../session.ts';
+import { adoptSession, getLoginState, sessionLengthMs } from '../session.ts';
 import { fingerprint, startLogin, transactionPurpose } from '../start-login.ts';
+import { beginSession } from './begin-session.ts';
 import { callbackParameters } from './callback-parameters.ts';
 import { sendToProvider } from './login.ts';
 
@@ -172,94 +156,4 @@ async function complete(
 /** RFC 8707 §2: the provider does not take several resources at once; it is asked again for the one that is needed. */
 function isSingleTargetAnswer(response: URLSearchParams, { resources, target }: Transaction): boolean {
   return response.get('error') === 'invalid_target' && resources.length > 1 && target.resource !== undefined;
-}
-
-interface NewLogin {
-  readonly handle: SessionHandle;
-  readonly transaction: Transaction;
-  /** All of them; the session may hold fewer. */
-  readonly claims: IdTokenClaims;
-  readonly stateHash: string;
-}
-
-/**
- * The session of the account that signed in: a new id (against fixation), with the data of the anonymous session or
- * of the same account; nothing of another account.
- */
-async function beginSession(
-  context: Context,
-  req: Request,
-  { handle, transaction, claims, stateHash }: NewLogin,
-): Promise<void> {
-  const { settings, clock, binding } = context;
-  const earlier = getHandle(req);
-  const isOther =
-    earlier !== undefined && (earlier.issuer !== handle.issuer || earlier.subject !== handle.subject);
-  const left = isOther || earlier?.client !== handle.client ? earlier : undefined;
-  const data = isOther ? {} : ownData(req);
-  const { originalMaxAge } = req.session.cookie;
-  const state = loginState(req);
-  const oldId = req.sessionID;
-  renewSession(req);
-  putData(req, data);
-  // Where the app made this user's session longer ("remember me"), a step-up does not make it shorter again.
-  if (earlier !== undefined && !isOther && originalMaxAge !== null)
-    req.session.cookie.maxAge = originalMaxAge;
-  setHandle(req, handle);
-  const isUndelivered = !satisfiesStepUp(claims, transaction, clock.now(), settings.clockTolerance);
-  const loops =
-    transaction.loopKey === undefined
-      ? state.loops
-      : countLoop(state.loops, transaction.loopKey, clock.now(), isUndelivered);
-  const states = state.states.filter((other) => other !== stateHash);
-  setLoginState(req, { browser: transaction.browser, states, loops });
-  try {
-    await settings.afterLogin?.(req, { account: accountOf(handle.claims), claims });
-    await keepReachable(context, req, handle, isOther ? undefined : earlier);
-    await saveSession(req, settings.storeWriteTimeoutMs);
-    await stayEnded(context, handle);
-    await storeCall('end the earlier session', settings.storeWriteTimeoutMs, (done) =>
-      binding.guard.leave(oldId, done),
-    );
-  } catch (error) {
-    // Without a session on the request express-session does not try to save it once more, which would sign in all
-    // the same, or hold the answer back while the store hangs. Nobody waits for the rest.
-    Reflect.deleteProperty(req, 'session');
-    binding.guard.leave(req.sessionID, () => undefined);
-    // A fault of the store ends no earlier sign-in: the browser goes on with the session that it has.
-    const isFault = error instanceof StoreUnavailableError;
-    if (!isFault) binding.guard.leave(oldId, () => undefined);
-    if (!isFault || earlier?.ref !== handle.ref) void endAccount(context, handle);
-    if (!isFault && left !== undefined) void endAccount(context, left);
-    throw error;
-  }
-  leaveSaved(req);
-  if (left !== undefined) await endAccount(context, left);
-}
-
-/**
- * `afterLogin` may have made the session longer than the tokens were stored for; and the provider must find the
- * session to end it.
- */
-async function keepReachable(
-  { records, registry, settings }: Context,
-  req: Request,
-  handle: SessionHandle,
-  earlier: SessionHandle | undefined,
-): Promise<void> {
-  const session = { handle, sessionId: req.sessionID, sessionMs: sessionLengthMs(req) };
-  if (settings.afterLogin !== undefined) await records.renewIfNeeded(session, await records.load(handle));
-  await registry?.keep(session);
-  // The provider has another session for this user now; the end of the one before is not the end of this.
-  const sid = earlier?.claims.sid;
-  if (typeof sid === 'string' && sid !== handle.claims.sid)
-    await registry?.forget({ kind: 'sid', value: sid }, [handle.ref]).catch(() => undefined);
-}
-
-/** The provider may have ended this sign-in while its session was on the way to the store. */
-async function stayEnded({ records, registry }: Context, handle: SessionHandle): Promise<void> {
-  if (registry === undefined || (await records.load(handle)).state !== 'tombstone') return;
-  throw new LoginError('You were signed out at the provider meanwhile. Sign in again.', {
-    error: 'signed_out',
-  });
 }
