@@ -1,4 +1,4 @@
-import { parseScopes, type ScopeSet, withoutOpenIdScopes } from './scopes.ts';
+import { parseScopes, type ScopeSet, scopeSet, withoutOpenIdScopes } from './scopes.ts';
 
 /** What `req.getToken()` takes. A string means `{ scopes }`, or a name from the option `resources`. */
 export interface TokenRequest {
@@ -125,6 +125,12 @@ export function userInfoRequest({ audience }: Target): NormalizedRequest {
     rejected: undefined,
     key: requestKey(fields),
   };
+}
+
+/** The same request for more scopes. */
+export function withScopes(request: NormalizedRequest, more: readonly string[]): NormalizedRequest {
+  const scopes = withoutOpenIdScopes(scopeSet([...request.scopes, ...more]));
+  return { ...request, scopes, key: requestKey({ ...request, scopes }) };
 }
 
 function requestKey(fields: Target & { scopes: ScopeSet }): string {

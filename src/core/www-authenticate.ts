@@ -41,6 +41,14 @@ export function parseWwwAuthenticate(header: string | null | undefined): AuthCha
   return challenges;
 }
 
+/** The parameters of the Bearer challenge of a header: of several the one that says what is wrong. */
+export function bearerParameters(header: string | null): Readonly<Record<string, string>> {
+  const all = parseWwwAuthenticate(header)
+    .filter(({ scheme }) => scheme.toLowerCase() === 'bearer')
+    .map(({ parameters }) => parameters);
+  return all.find(({ error, claims }) => (error ?? claims) !== undefined) ?? all[0] ?? {};
+}
+
 /** Builds one challenge; values are quoted, what a quoted string cannot hold is left out. */
 export function formatChallenge(
   scheme: string,

@@ -1,7 +1,7 @@
+import { type Remedy, remedyFor } from '../core/api-refusal.ts';
 import { InteractionRequiredError } from '../core/errors.ts';
-import { isScope, scopeSet } from '../core/scopes.ts';
 import { type NormalizedRequest, normalizeRequest, type TokenRequestInput } from '../core/token-request.ts';
-import { parseWwwAuthenticate } from '../core/www-authenticate.ts';
+import { bearerParameters } from '../core/www-authenticate.ts';
 import { isSecureUrl } from '../protocol/fetch.ts';
 import type { TokenResult } from '../tokens/acquire-silent.ts';
 import type { Settings } from './settings.ts';
@@ -29,12 +29,12 @@ export async function fetchWithToken(
   const request = requestFor(settings, url, call.request);
   const first = await withChallenge(source, () => source.acquire(request));
   const answer = await send(settings, url, call.init, first);
-  const better = betterRequest(url, answer, request, first);
+  const better = remedyIn(url, answer, request, first);
   if (better === undefined || !isRepeatable(call.init.body)) return answer;
   await discard(answer);
   const second = await withChallenge(source, () => source.acquire(better.request));
   const again = await send(settings, url, call.init, second);
-  const wanted = betterRequest(url, again, better.request, second);
+  const wanted = remedyIn(url, again, better.request, second);
   if (wanted === undefined || wanted.kind === 'rejected') return again;
   await discard(again);
   const error = new InteractionRequiredError({ ...wanted.request, reason: 'step_up' });
@@ -121,58 +121,22 @@ function isRepeatable(body: RequestInit['body']): boolean {
   );
 }
 
-/** What to ask for instead, by the words of the API's refusal (RFC 6750 §3.1, RFC 9470 §3, claims challenges). */
-function betterRequest(
+/** What to ask for instead of the token that this answer refused. */
+function remedyIn(
   url: URL,
   answer: Response,
   request: NormalizedRequest,
   { accessToken }: TokenResult,
-): { kind: 'better' | 'rejected'; request: NormalizedRequest } | undefined {
-  if ((answer.status !== 401 && answer.status !== 403) || isFromElsewhere(answer, url)) return undefined;
-  const parameters = bearerParameters(answer);
-  const claims = readClaims(parameters.claims);
-  if (claims !== undefined) return { kind: 'better', request: { ...request, claims } };
-  const rejected = accessToken;
-  if (parameters.error === 'insufficient_user_authentication') {
-    const acrValues = words(parameters.acr_values).join(' ') || request.acrValues;
-    const maxAge = /^\d{1,9}$/.test(parameters.max_age ?? '') ? Number(parameters.max_age) : request.maxAge;
-    return { kind: 'better', request: { ...request, acrValues, maxAge, rejected } };
-  }
-  const scopes = words(parameters.scope).filter(isScope);
-  if (parameters.error === 'insufficient_scope' && scopes.length > 0)
-    return { kind: 'better', request: { ...withScopes(request, scopes), rejected } };
-  if (answer.status !== 401) return undefined;
-  return { kind: 'rejected', request: { ...request, rejected } };
+): Remedy | undefined {
+  if (isFromElsewhere(answer, url)) return undefined;
+  const parameters = bearerParameters(answer.headers.get('www-authenticate'));
+  const refusal = { status: answer.status, parameters, claims: readClaims(parameters.claims) };
+  return remedyFor(refusal, request, accessToken);
 }
 
 /** The answer of another origin that a redirect led to, and that has not seen the token. */
 function isFromElsewhere(answer: Response, url: URL): boolean {
   return answer.redirected && URL.canParse(answer.url) && new URL(answer.url).origin !== url.origin;
-}
-
-/** Of several Bearer challenges the one that says what is wrong. */
-function bearerParameters(answer: Response): Readonly<Record<string, string>> {
-  const all = parseWwwAuthenticate(answer.headers.get('www-authenticate'))
-    .filter(({ scheme }) => scheme.toLowerCase() === 'bearer')
-    .map(({ parameters }) => parameters);
-  return all.find(({ error, claims }) => (error ?? claims) !== undefined) ?? all[0] ?? {};
-}
-
-function words(text = ''): string[] {
-  return text.split(' ').filter((word) => word !== '');
-}
-
-function withScopes(request: NormalizedRequest, more: readonly string[]): NormalizedRequest {
-  const { resource, audience } = request;
-  const target = {
-    ...(resource === undefined ? {} : { resource }),
-    ...(audience === undefined ? {} : { audience }),
-  };
-  const { scopes, key } = normalizeRequest(
-    { scopes: scopeSet([...request.scopes, ...more]), ...target },
-    { scopes: [], target: {}, resources: {} },
-  );
-  return { ...request, scopes, key, forceRefresh: false };
 }
 
 /** What has been refused is not read to its end; that it breaks off is nobody's matter. */
