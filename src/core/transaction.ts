@@ -82,7 +82,7 @@ export interface LoopCount {
 
 /** A challenge this long after its login is a new one: what it asked for was of use meanwhile. */
 const LOOP_WINDOW_SECONDS = 30;
-export const MAX_LOOP_COUNT = 3;
+const MAX_LOOP_COUNT = 3;
 const MAX_LOOP_KEYS = 10;
 
 export function countLoop(
@@ -102,7 +102,23 @@ export function countLoop(
   return [...others, entry].slice(-MAX_LOOP_KEYS);
 }
 
-export function isLoop(counts: readonly LoopCount[], key: string, now: number, most: number): boolean {
-  const entry = counts.find((candidate) => candidate.key === key);
-  return entry !== undefined && entry.count >= most && now - entry.at <= LOOP_WINDOW_SECONDS;
+/**
+ * Whether the same challenge comes once more right after its login, so that another would not help. `undelivered`: it
+ * asks for a level that did not come the first time and will not come the third, or for one that is there and does not
+ * help. One that came and is gone again, grown old or replaced by another, will come again.
+ *
+ * @param stepUp undefined: no level is asked for. `delivered`: the sign-in has it.
+ */
+export function loopOf(
+  counts: readonly LoopCount[],
+  key: string,
+  now: number,
+  stepUp: 'delivered' | 'missing' | undefined,
+): 'loop' | 'undelivered' | undefined {
+  const entry = counts.find(
+    (candidate) => candidate.key === key && now - candidate.at <= LOOP_WINDOW_SECONDS,
+  );
+  if (entry === undefined) return undefined;
+  if (stepUp === 'delivered' || (stepUp === 'missing' && entry.isUndelivered)) return 'undelivered';
+  return entry.count >= MAX_LOOP_COUNT ? 'loop' : undefined;
 }

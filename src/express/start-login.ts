@@ -8,9 +8,8 @@ import type { NormalizedRequest } from '../core/token-request.ts';
 import {
   addPending,
   encodeTransaction,
-  isLoop,
   type LoopCount,
-  MAX_LOOP_COUNT,
+  loopOf,
   newState,
   TRANSACTION_SECONDS,
   type Transaction,
@@ -144,11 +143,6 @@ function loopKeyOf({ request = {}, returnTo }: LoginStart): string {
   return createHash('sha256').update(parts).digest('base64url').slice(0, 22);
 }
 
-/**
- * The same challenge again right after its login. A level that did not come the first time will not come the third, and
- * one that is there and does not help will not help the third; one that came and is gone again, grown old or replaced
- * by another, will come again.
- */
 function stopLoop(
   context: Context,
   req: Request,
@@ -161,13 +155,16 @@ function stopLoop(
   const isStepUp = request.acrValues !== undefined || request.maxAge !== undefined;
   const claims = signedIn(context, req)?.handle.claims;
   const isThere = claims !== undefined && satisfiesStepUp(claims, request, now, settings.clockTolerance);
-  const wasUndelivered = loops.some(({ key, isUndelivered }) => key === loopKey && isUndelivered === true);
-  const isPointless = isStepUp && (wasUndelivered || (isThere && request.claims === undefined));
-  if (!isLoop(loops, loopKey, now, isPointless ? 1 : MAX_LOOP_COUNT)) return;
-  if (!isPointless) throw loopError(login);
-  throw new ClaimMismatchError(
-    'The provider did not deliver the sign-in that this route asks for (acr, max_age). Check what it supports and what this client may ask.',
-  );
+  // What the claims ask for may be missing all the same.
+  const isDelivered = isThere && request.claims === undefined;
+  const stepUp = isStepUp ? (isDelivered ? 'delivered' : 'missing') : undefined;
+  const loop = loopOf(loops, loopKey, now, stepUp);
+  if (loop === 'loop') throw loopError(login);
+  if (loop === 'undelivered') {
+    throw new ClaimMismatchError(
+      'The provider did not deliver the sign-in that this route asks for (acr, max_age). Check what it supports and what this client may ask.',
+    );
+  }
 }
 
 function loopError({ request }: LoginStart): LoginError {

@@ -4,9 +4,9 @@ import {
   countLoop,
   decodeTransaction,
   encodeTransaction,
-  isLoop,
   isRestarted,
   type LoopCount,
+  loopOf,
   newState,
   type Transaction,
 } from '../../src/core/transaction.ts';
@@ -79,22 +79,34 @@ describe('loops', () => {
   };
 
   test('three challenges that each led to a login are one; two are not, nor are others', () => {
-    expect(isLoop([], 'k', NOW, 3)).toBe(false);
-    expect(isLoop(afterLogins(2), 'k', NOW, 3)).toBe(false);
-    expect(isLoop(afterLogins(3), 'k', NOW, 3)).toBe(true);
-    expect(isLoop(afterLogins(3), 'other', NOW, 3)).toBe(false);
+    expect(loopOf([], 'k', NOW, undefined)).toBe(undefined);
+    expect(loopOf(afterLogins(2), 'k', NOW, undefined)).toBe(undefined);
+    expect(loopOf(afterLogins(3), 'k', NOW, undefined)).toBe('loop');
+    expect(loopOf(afterLogins(3), 'other', NOW, undefined)).toBe(undefined);
   });
 
   test('what is long ago does not count', () => {
-    expect(isLoop(afterLogins(3), 'k', NOW + 30, 3)).toBe(true);
-    expect(isLoop(afterLogins(3), 'k', NOW + 31, 3)).toBe(false);
-    expect(isLoop(countLoop(afterLogins(2), 'k', NOW + 31), 'k', NOW + 31, 3)).toBe(false);
+    expect(loopOf(afterLogins(3), 'k', NOW + 30, undefined)).toBe('loop');
+    expect(loopOf(afterLogins(3), 'k', NOW + 31, undefined)).toBe(undefined);
+    expect(loopOf(countLoop(afterLogins(2), 'k', NOW + 31), 'k', NOW + 31, undefined)).toBe(undefined);
     expect(countLoop(afterLogins(2), 'other', NOW + 31)).toEqual([{ key: 'other', count: 1, at: NOW + 31 }]);
+  });
+
+  test.each<
+    [string, { isUndelivered: boolean; at: number }, 'delivered' | 'missing' | undefined, string | undefined]
+  >([
+    ['a level that did not come', { isUndelivered: true, at: NOW }, 'missing', 'undelivered'],
+    ['one that is there and does not help', { isUndelivered: false, at: NOW }, 'delivered', 'undelivered'],
+    ['one that came and is gone again', { isUndelivered: false, at: NOW }, 'missing', undefined],
+    ['one that did not come long ago', { isUndelivered: true, at: NOW - 31 }, 'missing', undefined],
+    ['no level asked for', { isUndelivered: true, at: NOW }, undefined, undefined],
+  ])('after one login, %s', (_name, { isUndelivered, at }, stepUp, expected) => {
+    expect(loopOf(countLoop([], 'k', at, isUndelivered), 'k', NOW, stepUp)).toBe(expected);
   });
 
   test('other keys in between do not reset the count, and there is an end to what is counted', () => {
     const between = countLoop(countLoop(afterLogins(2), 'other', NOW), 'k', NOW);
-    expect(isLoop(between, 'k', NOW, 3)).toBe(true);
+    expect(loopOf(between, 'k', NOW, undefined)).toBe('loop');
     let counts: LoopCount[] = [];
     for (let key = 0; key < 50; key += 1) counts = countLoop(counts, `k${key}`, NOW);
     expect(counts).toHaveLength(10);
