@@ -17,8 +17,8 @@ export type Decision =
   | {
       kind: 'hit';
       token: CachedToken;
-      /** What to renew it with in the background: it is past its soft expiry. */
-      renewWith: RefreshToken | undefined;
+      /** Past its soft expiry: what to refresh it with in the background. */
+      refreshWith: RefreshToken | undefined;
     }
   | {
       kind: 'refresh';
@@ -73,7 +73,7 @@ export function decide(cache: TokenCache | undefined, request: NormalizedRequest
   const refreshToken = findRefreshToken(cache, request);
   const usable = refreshToken !== undefined && !isExpired(refreshToken, now) ? refreshToken : undefined;
   if (best !== undefined && !skipsCache(request)) {
-    return { kind: 'hit', token: best, renewWith: now >= best.refreshAt ? usable : undefined };
+    return { kind: 'hit', token: best, refreshWith: now >= best.refreshAt ? usable : undefined };
   }
   if (refusal?.state === 'denied') return { kind: 'not_granted', scopes: refusal.scopes };
   if (refusal?.state === 'refused') return { kind: 'interaction', reason: 'scope_refused' };

@@ -102,7 +102,7 @@ export class SilentAcquisition {
         return this.#refreshForCaller(session, request, record.version, decision.fallback);
       case 'hit': {
         this.#renew(session, record);
-        if (decision.renewWith !== undefined) this.#refreshInBackground(session, request, record.version);
+        if (decision.refreshWith !== undefined) this.#refreshInBackground(session, request, record.version);
         const result = this.#result(session, { token: decision.token, source: 'cache' });
         this.#remember(session, request, decision.token, record.remainingMs);
         return result;

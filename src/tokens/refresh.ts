@@ -242,8 +242,8 @@ export class Refresher {
 /** The refresh to make now, if any: what `decide` says, or the renewal of a token past its soft expiry. */
 function refreshStep(decision: Decision, isBackground: boolean): RefreshStep | undefined {
   if (decision.kind === 'refresh') return decision;
-  if (!isBackground || decision.kind !== 'hit' || decision.renewWith === undefined) return undefined;
-  return { refreshToken: decision.renewWith, reason: 'refresh_soon' };
+  if (!isBackground || decision.kind !== 'hit' || decision.refreshWith === undefined) return undefined;
+  return { refreshToken: decision.refreshWith, reason: 'refresh_soon' };
 }
 
 /**

@@ -13,7 +13,7 @@ function decideAt(now: number, ...scopes: Parameters<typeof token>) {
     request('a'),
     now,
   );
-  return decision.kind === 'hit' ? `hit${decision.renewWith ? ' and refresh' : ''}` : decision.kind;
+  return decision.kind === 'hit' ? `hit${decision.refreshWith ? ' and refresh' : ''}` : decision.kind;
 }
 
 describe('A3: the hard leeway is the smaller of 60 s and 10 % of the lifetime', () => {
@@ -75,9 +75,12 @@ describe('the soft leeway is the smaller of 300 s and 25 % of the lifetime, ±20
     const accessTokens = [token({ scopes: 'a', refreshAt: NOW })];
     const soon = (refreshTokens: { token: string; resources: string[]; expiresAt?: number }[]) =>
       decide(cache({ accessTokens, refreshTokens }), request('a'), NOW);
-    expect(soon([refreshToken])).toMatchObject({ kind: 'hit', renewWith: refreshToken });
-    expect(soon([])).toMatchObject({ kind: 'hit', renewWith: undefined });
-    expect(soon([{ ...refreshToken, expiresAt: NOW }])).toMatchObject({ kind: 'hit', renewWith: undefined });
+    expect(soon([refreshToken])).toMatchObject({ kind: 'hit', refreshWith: refreshToken });
+    expect(soon([])).toMatchObject({ kind: 'hit', refreshWith: undefined });
+    expect(soon([{ ...refreshToken, expiresAt: NOW }])).toMatchObject({
+      kind: 'hit',
+      refreshWith: undefined,
+    });
   });
 });
 

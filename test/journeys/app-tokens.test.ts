@@ -128,7 +128,8 @@ test('a background renewal that fails is no unhandled rejection, and waits befor
   stage.provider.scriptAlways({ status: 400, json: { error: 'invalid_client' } });
   await handle.getAppToken(READ);
   await stage.provider.whenTokenCalls(2);
-  while (!lines.some((line) => line.includes('could not be renewed'))) await setImmediate();
+  while (!lines.some((line) => line.includes('could not be refreshed in the background')))
+    await setImmediate();
   expect(await handle.getAppToken(READ)).toMatchObject({ accessToken, source: 'cache' });
   expect(calls()).toHaveLength(2);
   stage.provider.scriptAlways(undefined);
