@@ -41,14 +41,10 @@ export { requiresToken } from './express/guards/requires-token.ts';
 export type { AuthOptions, ResourceOptions, RouteOptions } from './express/options.ts';
 export type { TokenStoreOption } from './express/redis-option.ts';
 export { redisTokenStore } from './express/redis-option.ts';
-export type {
-  AppTokenResult,
-  LoginOptions,
-  OnBehalfOfResult,
-  RequestOidc,
-  ResponseOidc,
-} from './express/request-surface.ts';
+export type { RequestOidc } from './express/request-oidc.ts';
+export type { LoginOptions, ResponseOidc } from './express/response-oidc.ts';
 export type { LogoutOptions } from './express/routes/logout.ts';
+export type { AppTokenResult, OnBehalfOfResult } from './express/sessionless-tokens.ts';
 export type { OnBehalfOfGrant } from './protocol/app-grants.ts';
 export type { AuthorizationParams } from './protocol/authorization-request.ts';
 export type { ClientAuthFunction, ClientAuthMethod, ClientPrivateKey } from './protocol/client-auth.ts';

@@ -1,7 +1,9 @@
 import type { TokenRequestInput } from '../core/token-request.ts';
 import type { TokenResult } from '../tokens/acquire-silent.ts';
 import type { Bearer } from './guards/requires-bearer.ts';
-import type { OnBehalfOfResult, RequestOidc, ResponseOidc } from './request-surface.ts';
+import type { RequestOidc } from './request-oidc.ts';
+import type { ResponseOidc } from './response-oidc.ts';
+import type { OnBehalfOfResult } from './sessionless-tokens.ts';
 
 declare global {
   namespace Express {

@@ -7,20 +7,11 @@ import { expiryOf } from '../protocol/access-token.ts';
 import { makeContext, makeShared } from './composition.ts';
 import { type Context, signedIn } from './context.ts';
 import { forSession, noStore, type SessionTokens } from './for-session.ts';
+import { makeFetchWithToken, makeGetToken, makeGetTokenSilent } from './get-token.ts';
 import type { AuthOptions } from './options.ts';
 import { rememberContext, rememberShared } from './request-context.ts';
-import {
-  type AppTokenResult,
-  getAppToken,
-  getTokenOnBehalfOf,
-  makeFetchWithToken,
-  makeGetToken,
-  makeGetTokenOnBehalfOf,
-  makeGetTokenSilent,
-  type OnBehalfOfResult,
-  RequestOidc,
-  ResponseOidc,
-} from './request-surface.ts';
+import { RequestOidc } from './request-oidc.ts';
+import { ResponseOidc } from './response-oidc.ts';
 import { callbackRoute } from './routes/callback.ts';
 import { loginRoute } from './routes/login.ts';
 import { logoutRoute } from './routes/logout.ts';
@@ -28,6 +19,13 @@ import { backchannelLogoutRoute, frontchannelLogoutRoute } from './routes/provid
 import { replayOf } from './routes/replay.ts';
 import { dropHandle, getHandle } from './session.ts';
 import { sessionProblem, warnAboutSession, watchConnection } from './session-checks.ts';
+import {
+  type AppTokenResult,
+  getAppToken,
+  getTokenOnBehalfOf,
+  makeGetTokenOnBehalfOf,
+  type OnBehalfOfResult,
+} from './sessionless-tokens.ts';
 import { parseOptions, type Settings } from './settings.ts';
 
 /** The middleware, and what the app calls on it. */
