@@ -23,6 +23,9 @@ import { redemptionsOf } from './redemptions.ts';
 import { HANDLE_FIELD } from './session.ts';
 import type { Settings } from './settings.ts';
 
+const REDIS_READ_MS = 400;
+const STORE_READ_MS = 1000;
+
 const MAX_GRANTED = 10_000;
 const MAX_REGISTERED = 100_000;
 const MAX_CACHE_BYTES = 512 * 1024;
@@ -58,8 +61,11 @@ export function makeShared(settings: Settings, clock: Clock): Shared {
 }
 
 function valuesIn({ client, prefix }: RedisPlace, settings: Settings): SharedValues {
-  const deadlines = { readMs: settings.storeReadTimeoutMs ?? 400, writeMs: settings.storeWriteTimeoutMs };
-  return redisValues(new RedisCommands(client, deadlines, diagnosticEvents), prefix);
+  return redisValues(new RedisCommands(client, deadlines(settings, REDIS_READ_MS), diagnosticEvents), prefix);
+}
+
+function deadlines({ storeReadTimeoutMs, storeWriteTimeoutMs }: Settings, defaultReadMs: number) {
+  return { readMs: storeReadTimeoutMs ?? defaultReadMs, writeMs: storeWriteTimeoutMs };
 }
 
 function makeCipher({ encryptionKeys, hasSessions, logger }: Settings): Cipher {
@@ -88,12 +94,11 @@ function makeUrlCipher({ encryptionKeys, clientSecret }: Settings, cipher: Ciphe
 export function makeContext(shared: Shared, store: Store): Context {
   const { settings, client, provider, clock, cipher, memory, gate } = shared;
   const { logger } = settings;
-  const writeMs = settings.storeWriteTimeoutMs;
   const binding = bindStore(store, {
     client,
     redis: settings.redis,
-    storeDeadlines: { readMs: settings.storeReadTimeoutMs ?? 1000, writeMs },
-    redisDeadlines: { readMs: settings.storeReadTimeoutMs ?? 400, writeMs },
+    storeDeadlines: deadlines(settings, STORE_READ_MS),
+    redisDeadlines: deadlines(settings, REDIS_READ_MS),
     logger,
     events: diagnosticEvents,
     handleField: HANDLE_FIELD,
