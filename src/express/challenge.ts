@@ -8,7 +8,9 @@ import { PAGE_HEADERS, renderPage } from './pages.ts';
 import { keepPost, newPostId, type Refusal, readPost } from './preserved-post.ts';
 import { requestKind } from './request-kind.ts';
 import { sealLoginRequest } from './sealed-request.ts';
-import { startLogin } from './start-login.ts';
+import { type LoginStart, startLogin } from './start-login.ts';
+
+type LoginRequest = NonNullable<LoginStart['request']>;
 
 /** Calls of one request that fail at the same moment are one challenge, and one transaction: the first one's. */
 const arming = new WeakMap<Response, Promise<void>>();
@@ -70,20 +72,8 @@ async function prepareChallenge(
           target: '_top',
         },
       });
-    case 'form': {
-      const post = context.settings.preservePost ? await readPost(context, req, here) : 'other';
-      if (typeof post !== 'string') {
-        const login = { kind: 'challenge', returnTo: here, postId: newPostId(), request } as const;
-        const url = await startLogin(context, req, login);
-        await keepPost(context, req, login, post);
-        return redirectChallenge(303, url);
-      }
-      return pageChallenge(scopes, {
-        title: 'Sign in to go on',
-        text: `What you sent was not processed, because you need to sign in first${WHY_NOT_KEPT[post]}. Sign in, then send it again.`,
-        action: { href: loginUrl(context, request, referrer(req, baseUrl)), label: 'Sign in' },
-      });
-    }
+    case 'form':
+      return formChallenge(context, req, request, here);
     case 'client': {
       const url = loginUrl(context, request, referrer(req, baseUrl));
       const body = JSON.stringify({ error: 'interaction_required', loginUrl: url, scopes });
@@ -94,6 +84,28 @@ async function prepareChallenge(
       };
     }
   }
+}
+
+/** The POST is kept for after the login, or its user is told that it is lost, and why. */
+async function formChallenge(
+  context: Context,
+  req: Request,
+  request: LoginRequest,
+  here: string,
+): Promise<Challenge> {
+  const { baseUrl, preservePost } = context.settings;
+  const post = preservePost ? await readPost(context, req, here) : 'other';
+  if (typeof post === 'string') {
+    return pageChallenge(request.scopes ?? [], {
+      title: 'Sign in to go on',
+      text: `What you sent was not processed, because you need to sign in first${WHY_NOT_KEPT[post]}. Sign in, then send it again.`,
+      action: { href: loginUrl(context, request, referrer(req, baseUrl)), label: 'Sign in' },
+    });
+  }
+  const login = { kind: 'challenge', returnTo: here, postId: newPostId(), request } as const;
+  const url = await startLogin(context, req, login);
+  await keepPost(context, req, login, post);
+  return redirectChallenge(303, url);
 }
 
 const WHY_NOT_KEPT: Readonly<Record<Refusal, string>> = {
@@ -127,11 +139,7 @@ function challengeHeaders(scopes: readonly string[]): Record<string, string> {
 }
 
 /** The app's own login route with the request sealed in it; nothing is stored until it is opened. */
-function loginUrl(
-  context: Context,
-  request: Parameters<typeof sealLoginRequest>[1]['request'],
-  returnTo: string,
-): string {
+function loginUrl(context: Context, request: LoginRequest, returnTo: string): string {
   const { settings } = context;
   const url = new URL(settings.baseUrl.href.replace(/\/+$/, '') + (settings.routes.login || '/'));
   if (settings.routes.login !== false)
