@@ -138,8 +138,7 @@ export class SilentAcquisition {
       this.#remember(session, request, acquired.token, 2 * session.sessionMs);
       return this.#result(session, acquired);
     } catch (error) {
-      if (fallback === undefined || fallback.expiresAt <= this.#parts.clock.now() || !mayServeStale(error))
-        throw error;
+      if (!mayServeStale(fallback, error, this.#parts.clock.now())) throw error;
       this.#parts.logger.warn('A token about to expire is served, because it could not be refreshed', {
         error: (error as Error).name,
       });

@@ -99,7 +99,7 @@ export class GrantedTokens {
         throw new ProviderUnavailableError('The provider takes too long to issue the token.');
       return { token, source: 'provider', reason: reasonToAsk(request, fallback !== undefined) };
     } catch (error) {
-      if (fallback === undefined || !mayServeStale(error)) throw error;
+      if (!mayServeStale(fallback, error, this.#parts.clock.now())) throw error;
       const { name, message } = error as Error;
       this.#parts.logger[error instanceof ConfigurationError ? 'error' : 'warn'](
         'A token about to expire is served, because the provider gave no other',

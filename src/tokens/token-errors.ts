@@ -8,6 +8,7 @@ import {
   safeText,
   TokenEndpointError,
 } from '../core/errors.ts';
+import type { CachedToken } from '../core/token-cache.ts';
 import { classifyFailure, type Outcome, type TokenEndpointFailure } from '../core/token-endpoint-outcome.ts';
 import type { NormalizedRequest } from '../core/token-request.ts';
 
@@ -65,10 +66,15 @@ export function failureError(outcome: Outcome): Error {
 }
 
 /**
- * Faults that pass by themselves or by an operator's hand: a token that is still good is better than them. Not so an
- * answer with tokens that is not to be believed.
+ * Whether a token is served that is about to end. While it is good it is better than a fault that passes by itself or
+ * by an operator's hand; not so than an answer with tokens that is not to be believed.
  */
-export function mayServeStale(error: unknown): boolean {
+export function mayServeStale(
+  token: CachedToken | undefined,
+  error: unknown,
+  now: number,
+): token is CachedToken {
+  if (token === undefined || token.expiresAt <= now) return false;
   return (
     error instanceof ProviderUnavailableError ||
     error instanceof ConfigurationError ||

@@ -153,6 +153,20 @@ test.each<[string, object, new (...args: never[]) => Error]>([
   expect(await handle.getAppToken(READ)).toMatchObject({ source: 'provider' });
 });
 
+test('a token that ends while the provider is asked for another is not served as stale', async () => {
+  const handle = job({ callerTimeoutMs: 200 });
+  await handle.getAppToken(READ);
+  travel(LIFETIME - 30);
+  let answer = (): void => {};
+  stage.provider.script({ waitAfter: new Promise<void>((resolve) => (answer = resolve)) });
+  const asked = handle.getAppToken(READ).catch((error: unknown) => error);
+  await stage.provider.whenTokenCalls(2);
+  travel(31);
+  const outcome = await asked;
+  answer();
+  expect(outcome).toBeInstanceOf(ProviderUnavailableError);
+});
+
 test.each<[string, object, new (...args: never[]) => Error]>([
   ['invalid_scope', { status: 400, json: { error: 'invalid_scope' } }, ScopeNotGrantedError],
   ['invalid_client', { status: 401, json: { error: 'invalid_client' } }, ConfigurationError],
