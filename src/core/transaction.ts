@@ -37,15 +37,15 @@ export interface Transaction {
   readonly createdAt: number;
 }
 
-/** A restarted login says so in its state: a second restart would be a loop. */
+/** A restarted login says so in its state, and how often: else it would be a loop. No random text has a dot. */
 const RESTARTED = 'r.';
 
-export function newState(random: string, restarted: boolean): string {
-  return restarted ? RESTARTED + random : random;
+export function newState(random: string, restarts: number): string {
+  return RESTARTED.repeat(restarts) + random;
 }
 
-export function isRestarted(state: string | undefined): boolean {
-  return state?.startsWith(RESTARTED) ?? false;
+export function restartsOf(state: string): number {
+  return state.split(RESTARTED).length - 1;
 }
 
 export function encodeTransaction(transaction: Transaction): string {

@@ -37,7 +37,8 @@ export interface LoginStart {
   readonly loginHint?: string | undefined;
   /** Names the request's own resource alone: the provider takes a single target. */
   readonly singleResource?: boolean;
-  readonly isRestart?: boolean;
+  /** How often this login began anew. */
+  readonly restarts?: number;
 }
 
 /**
@@ -57,7 +58,7 @@ export async function startLogin(context: Context, req: Request, login: LoginSta
   const connection = await provider.connect();
   const asked = await askedFor(context, req, login);
   const secrets = newAuthorizationSecrets();
-  const stateValue = newState(secrets.state, login.isRestart ?? false);
+  const stateValue = newState(secrets.state, login.restarts ?? 0);
   const target =
     login.request?.resource === undefined && login.request?.audience === undefined
       ? settings.requestDefaults.target

@@ -4,10 +4,10 @@ import {
   countLoop,
   decodeTransaction,
   encodeTransaction,
-  isRestarted,
   type LoopCount,
   loopOf,
   newState,
+  restartsOf,
   type Transaction,
 } from '../../src/core/transaction.ts';
 import { NOW, R1 } from './fixtures.ts';
@@ -46,10 +46,9 @@ test('one of another version, or of none, is none', () => {
     expect(decodeTransaction(JSON.stringify(other), NOW)).toBeUndefined();
 });
 
-test('a restarted login says so in its state, and no other does', () => {
-  expect(isRestarted(newState('random', true))).toBe(true);
-  expect(isRestarted(newState('random', false))).toBe(false);
-  expect(isRestarted(undefined)).toBe(false);
+test('a restarted login says so in its state, and how often', () => {
+  for (const restarts of [0, 1, 3]) expect(restartsOf(newState('ran-dom_r', restarts))).toBe(restarts);
+  expect(restartsOf('')).toBe(0);
 });
 
 describe('B31: pending logins', () => {

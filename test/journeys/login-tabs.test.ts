@@ -6,6 +6,7 @@ import { latencyStore } from '../support/stores.ts';
 import { travel } from '../support/time.ts';
 import {
   atCallback,
+  COOKIE,
   closeAll,
   copySession,
   expectAlive,
@@ -76,6 +77,61 @@ describe('B31: many logins of one browser at once', () => {
     expectOwnPage(pageA, app, 'a');
     expectOwnPage(pageB, app, 'b');
     await expectAlive(browser, app);
+  });
+
+  test('B31: callbacks that were sent with the cookie of a session that another tab ended meanwhile: each lands on its own URL', async () => {
+    const provider = await openProvider();
+    const app = await openApp(provider);
+    const browser = openBrowser();
+    await browser.navigate(`${app.url}/login`, { stopAt: atCallback });
+    const scopes = ['a', 'b', 'c'];
+    const [first, ...late] = await Promise.all(scopes.map((scope) => challenge(browser, app, scope)));
+    const cookie = `${COOKIE}=${browser.cookies.get(app.url, COOKIE)}`;
+    expectOwnPage(await browser.navigate(first!.held!), app, 'a');
+    const session = sessionId(browser, app);
+    const answers = await Promise.all(
+      late.map(({ held }) => browser.request(held!.url, { headers: { cookie } })),
+    );
+    // They do not take the new session away.
+    expect(sessionId(browser, app)).toBe(session);
+    for (const [index, { headers }] of answers.entries()) {
+      const page = await browser.navigate(new URL(headers.location!, app.url));
+      expectOwnPage(page, app, scopes[index + 1]!);
+    }
+    expect(provider.authorizations).toHaveLength(4);
+    await expectAlive(browser, app);
+  });
+
+  test('B31: the session of a browser that was never here changes while a login begins anew: it does so once more', async () => {
+    const provider = await openProvider();
+    const app = await openApp(provider);
+    const browser = openBrowser();
+    const fromAnotherTab = () => browser.request(`${app.url}/login`, { headers: { cookie: '' } });
+    const { held } = await challenge(browser, app, 'a');
+    await fromAnotherTab();
+    const again = await browser.request(held!.url);
+    expect(again.headers.location).toMatch(`${provider.issuer}/auth?`);
+    await fromAnotherTab();
+    expectOwnPage(await browser.navigate(again.headers.location!), app, 'a');
+    await expectAlive(browser, app);
+  });
+
+  test('B31: callbacks that find another session each time end in a page, not in a loop', async () => {
+    const provider = await openProvider();
+    const app = await openApp(provider);
+    const browser = openBrowser();
+    let page = await challenge(browser, app, 'a');
+    for (let restarts = 0; page.held !== undefined; restarts += 1) {
+      expect(restarts).toBeLessThan(5);
+      await browser.request(`${app.url}/login`, { headers: { cookie: '' } });
+      const { headers, status } = await browser.request(page.held.url);
+      if (headers.location === undefined) {
+        expect(status).toBe(400);
+        return;
+      }
+      page = await browser.navigate(headers.location, { stopAt: atCallback });
+    }
+    throw new Error(`it ended at ${page.url}`);
   });
 
   test('B31: two tabs of a signed-in user that need more', async () => {

@@ -1,7 +1,7 @@
 import type { NextFunction, Request, Response } from 'express';
 import { LoginError } from '../../core/errors.ts';
 import { homePath } from '../../core/return-to.ts';
-import { decodeTransaction, isRestarted, type Transaction } from '../../core/transaction.ts';
+import { decodeTransaction, restartsOf, type Transaction } from '../../core/transaction.ts';
 import { type Context, signedIn } from '../context.ts';
 import { awaitOutcome, publishOutcome } from '../login-outcome.ts';
 import { redirect } from '../pages.ts';
@@ -11,7 +11,7 @@ import { respondError } from '../respond-error.ts';
 import { adoptSession, getLoginState, sessionLengthMs } from '../session.ts';
 import { fingerprint, startLogin, transactionPurpose } from '../start-login.ts';
 import { beginSession } from './begin-session.ts';
-import { callbackParameters } from './callback-parameters.ts';
+import { askAgain, callbackParameters } from './callback-parameters.ts';
 import { sendToProvider } from './login.ts';
 
 /** `GET` or `POST /callback`: the way back from the provider. */
@@ -70,6 +70,9 @@ async function peekTransaction(
   return stored && transaction && { transaction, isTaken: stored.isTaken };
 }
 
+/** Tabs of a browser that was never here begin with a session each, of which it keeps the last. */
+const MAX_RESTARTS = 3;
+
 /** A login that this browser did not start, or that came to nothing: back to the app, or once more from the start. */
 async function unknownState(
   context: Context,
@@ -84,13 +87,16 @@ async function unknownState(
     redirect(res, 302, transaction?.returnTo ?? homePath(baseUrl));
     return;
   }
+  const hasSession = getLoginState(req) !== undefined;
+  if (!hasSession && transaction !== undefined && (await askAgain(context, req, res, response))) return;
   // A provider that leaves the state out would do so again, and nothing in its answer would tell of the restart.
   if (state === '' && getLoginState(req)?.states.length) {
     throw new LoginError('The provider does not say which sign-in it answers, so its answer is not used.', {
       error: response.get('error') || 'invalid_response',
     });
   }
-  if (isRestarted(state)) {
+  const restarts = restartsOf(state);
+  if (restarts >= (hasSession ? MAX_RESTARTS : 1)) {
     throw new LoginError(
       'Your browser did not send back the cookie that this sign-in began with. Allow cookies for this site, then sign in again.',
       { error: 'session_lost' },
@@ -99,7 +105,7 @@ async function unknownState(
   await sendToProvider(context, req, res, {
     kind: 'login',
     returnTo: transaction?.returnTo ?? homePath(baseUrl),
-    isRestart: true,
+    restarts: restarts + 1,
   });
 }
 
