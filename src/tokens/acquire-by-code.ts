@@ -43,7 +43,8 @@ interface Redeemed {
 }
 
 const NOT_SENT_TRIES = 3;
-const COMMIT_TRIES = 5;
+/** Each of them lost to the commit of another: of a tab that finishes its login, most likely. */
+const COMMIT_TRIES = 50;
 
 /** Redeems the code and stores the tokens: the first of the four acquisitions. */
 export class CodeAcquisition {

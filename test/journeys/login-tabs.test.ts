@@ -134,6 +134,21 @@ describe('B31: many logins of one browser at once', () => {
     throw new Error(`it ended at ${page.url}`);
   });
 
+  test('B31: ten callbacks of a signed-in user at the same moment: all land on their own URLs', async () => {
+    const provider = await openProvider();
+    const auth = {
+      encryptionKeys: [{ kid: 'k1', key: Buffer.alloc(32, 1) }],
+      scopes: 'openid offline_access',
+    };
+    const app = await openApp(provider, { auth, store: latencyStore(1, 3, 5) });
+    const browser = await signedIn(app);
+    const scopes = ['a', 'b', 'c', 'x', 'y', 'z', 'read', 'write', 'mail.read', 'calendar.read'];
+    const tabs = await Promise.all(scopes.map((scope) => challenge(browser, app, scope)));
+    const pages = await Promise.all(tabs.map(({ held }) => browser.navigate(held!)));
+    for (const [index, page] of pages.entries()) expectOwnPage(page, app, scopes[index]!);
+    await expectAlive(browser, app);
+  });
+
   test('B31: two tabs of a signed-in user that need more', async () => {
     const provider = await openProvider();
     const app = await openApp(provider, { auth: { scopes: 'openid profile offline_access' } });
