@@ -24,6 +24,7 @@ interface Connection {
   readonly server: Socket;
   fault: ProxyFault | undefined;
   held: (() => void)[];
+  late: (() => void)[];
 }
 
 /** A TCP proxy on a loopback port, for in front of whatever is not to be reached as it should. */
@@ -88,7 +89,7 @@ export class FaultProxy {
 
   #connected(client: Socket): void {
     const server = connect(this.#targetPort, '127.0.0.1');
-    const connection: Connection = { client, server, fault: undefined, held: [] };
+    const connection: Connection = { client, server, fault: undefined, held: [], late: [] };
     this.#connections.add(connection);
     const end = () => {
       this.#connections.delete(connection);
@@ -121,10 +122,15 @@ export class FaultProxy {
   }
 
   #pass(connection: Connection, pass: () => void): void {
-    const { fault } = connection;
-    if (fault?.kind === 'blackhole') connection.held.push(pass);
-    else if (fault?.kind === 'latency') setTimeout(pass, fault.ms);
-    else pass();
+    const { fault, held, late } = connection;
+    const delayMs = fault?.kind === 'latency' ? fault.ms : 0;
+    if (fault?.kind === 'blackhole') held.push(pass);
+    else if (delayMs === 0 && late.length === 0) pass();
+    else {
+      // In their order, also when the fault ends meanwhile.
+      late.push(pass);
+      setTimeout(() => late.shift()?.(), delayMs);
+    }
   }
 
   #answer(connection: Connection, chunk: Buffer): void {
