@@ -98,6 +98,21 @@ describe('response_mode=form_post', () => {
     },
   );
 
+  test.each([
+    ['a made-up one', 0],
+    ['one that came too late', 16 * 60],
+  ])('the POST of an unknown state takes no session away: %s', async (_title, seconds) => {
+    const { app, browser } = await open();
+    const held = await postHeld(browser, app);
+    await browser.login(app);
+    const session = sessionId(browser, app);
+    const body = seconds === 0 ? { state: 'made-up', code: 'c' } : held.body!;
+    travel(seconds);
+    expect(await browser.navigate({ ...held, body })).toMatchObject({ text: 'signed in as alice' });
+    expect(sessionId(browser, app)).toBe(session);
+    expect((await browser.request(`${app.url}/note`)).text).toBe('"basket"');
+  });
+
   test('the answer that was set aside is sealed, and good once', async () => {
     const { app, browser, provider } = await open();
     const held = await postHeld(browser, app);

@@ -18,7 +18,9 @@ const AGAIN_MS = 25;
  * The parameters of the authorization response, from the query or, with `response_mode=form_post`, from the body.
  *
  * Browsers leave a `SameSite=Lax` cookie out of the provider's cross-site POST. Such an answer is set aside, sealed,
- * and the browser is sent to fetch it by a GET, which does carry the cookie. Undefined: that was the answer.
+ * and the browser is sent to fetch it by a GET, which does carry the cookie. Of one that answers no login the state
+ * alone goes that way: any site can post it, and must not replace the session that the browser has. Undefined: that was
+ * the answer.
  */
 export async function callbackParameters(
   context: Context,
@@ -38,9 +40,9 @@ async function fromForm(context: Context, req: Request, res: Response): Promise<
   const form = await readForm(req);
   const state = form?.get('state');
   if (form === undefined || !state) throw badResponse();
-  if (getLoginState(req) !== undefined || (await transactions.peek(fingerprint(state))) === undefined)
-    return form;
-  sendToStashed(context, req, res, await stash(context, form), { state });
+  if (getLoginState(req) !== undefined) return form;
+  const isPending = (await transactions.peek(fingerprint(state))) !== undefined;
+  sendToStashed(context, req, res, isPending ? await stash(context, form) : '', { state });
   return undefined;
 }
 
