@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
-import type { SessionOptions } from 'express-session';
+import { MemoryStore, type SessionOptions } from 'express-session';
 import { travel } from '../support/time.ts';
 import {
   atCallback,
@@ -30,6 +30,14 @@ async function twoApps(session: Partial<SessionOptions> = {}) {
   const browser = await signedIn(app, { account: 'alice' });
   copySession({ browser, app }, { browser, app: other });
   return { provider, app, other, browser };
+}
+
+function signal(): { give: () => void; given: Promise<void> } {
+  let give: () => void = () => {};
+  const given = new Promise<void>((resolve) => {
+    give = resolve;
+  });
+  return { give, given };
 }
 
 describe('B36: a logout while a refresh is in flight', () => {
@@ -94,6 +102,39 @@ describe('B36: a logout while a refresh is in flight', () => {
     await until(() => provider.revocations.some(({ token }) => token === old));
     expect(await whoIs(browser, app)).toBe('anonymous');
   });
+
+  test.each([
+    ['here', true],
+    ['in another process', false],
+  ])(
+    'B36: a callback whose tokens are stored when the session is logged out %s: a page that says so, and no session',
+    async (_title, isHere) => {
+      class SharedStore extends MemoryStore {}
+      const provider = await openProvider();
+      const [store, same] = [new SharedStore(), new SharedStore()];
+      Object.assign(same, { sessions: (store as unknown as { sessions: object }).sessions });
+      const app = await openApp(provider, { auth: keys, store });
+      const [reached, passed] = [signal(), signal()];
+      const afterLogin = async () => {
+        reached.give();
+        await passed.given;
+      };
+      const auth = { ...keys, baseUrl: app.url, afterLogin };
+      const other = await openApp(provider, { auth, store: same });
+      const browser = await signedIn(app);
+      const { held } = await browser.login(app, '/', { stopAt: atCallback });
+      copySession({ browser, app }, { browser, app: other });
+      const landing = browser.request(held!.url.replace(app.url, other.url));
+      await reached.given;
+      await logOut(browser, isHere ? other : app);
+      passed.give();
+      expect(await landing).toMatchObject({
+        status: 400,
+        text: expect.stringContaining('signed out meanwhile'),
+      });
+      await expectEnded(browser, other);
+    },
+  );
 });
 
 describe('B36: a step-up login while a refresh is in flight', () => {

@@ -55,7 +55,7 @@ export async function beginSession(context: Context, req: Request, login: NewLog
     await settings.afterLogin?.(req, { account: accountOf(handle.claims), claims });
     await keepReachable(context, req, handle, same);
     await saveSession(req, settings.storeWriteTimeoutMs);
-    await stayEnded(context, handle);
+    await stayEnded(context, handle, same);
     await storeCall('end the earlier session', settings.storeWriteTimeoutMs, (done) =>
       binding.guard.leave(oldId, done),
     );
@@ -110,10 +110,18 @@ async function keepReachable(
     await registry?.forget({ kind: 'sid', value: sid }, [handle.ref]).catch(() => undefined);
 }
 
-/** The provider may have ended this sign-in while its session was on the way to the store. */
-async function stayEnded({ records, registry }: Context, handle: SessionHandle): Promise<void> {
-  if (registry === undefined || (await records.load(handle)).state !== 'tombstone') return;
-  throw new LoginError('You were signed out at the provider meanwhile. Sign in again.', {
+/**
+ * While its session was on the way to the store the provider may have ended this sign-in; and where it goes on from an
+ * earlier session, so may a logout there, in another process too.
+ */
+async function stayEnded(
+  { records, registry }: Context,
+  handle: SessionHandle,
+  earlier: SessionHandle | undefined,
+): Promise<void> {
+  if (registry === undefined && earlier?.ref !== handle.ref) return;
+  if ((await records.load(handle)).state !== 'tombstone') return;
+  throw new LoginError('You were signed out meanwhile. Sign in again.', {
     error: 'signed_out',
   });
 }
