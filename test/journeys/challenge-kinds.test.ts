@@ -149,18 +149,20 @@ test('a form sent inside an iframe → the same page; its link comes back to the
   expect(await browser.navigate(href)).toMatchObject({ status: 200, url: form });
 });
 
-test.each(['prefetch', 'prefetch;prerender'])(
-  'Sec-Purpose: %s of the login route starts no login',
-  async (purpose) => {
-    const { app, browser, store } = await anonymous();
-    const headers = { ...HTML, ...PAGE, 'sec-purpose': purpose };
-    const answer = await browser.request(`${app.url}/login`, { headers });
-    expect(answer.status).toBeGreaterThanOrEqual(400);
-    expect(answer.headers.location).toBeUndefined();
-    expect(store.calls).toEqual([]);
-    expect((await browser.request(`${app.url}/login`, { headers: { ...HTML, ...PAGE } })).status).toBe(302);
-  },
-);
+test.each([
+  ['prefetch', '/login'],
+  ['prefetch;prerender', '/login'],
+  ['prefetch', '/callback?code=c&state=old'],
+  ['prefetch;prerender', '/callback?code=c&state=old'],
+])('Sec-Purpose: %s of %s starts no login', async (purpose, path) => {
+  const { app, browser, store } = await anonymous();
+  const headers = { ...HTML, ...PAGE, 'sec-purpose': purpose };
+  const answer = await browser.request(`${app.url}${path}`, { headers });
+  expect(answer.status).toBeGreaterThanOrEqual(400);
+  expect(answer.headers.location).toBeUndefined();
+  expect(store.calls).toEqual([]);
+  expect((await browser.request(`${app.url}${path}`, { headers: { ...HTML, ...PAGE } })).status).toBe(302);
+});
 
 test('a page that is signed in is asked nothing, however it is requested', async () => {
   const journey = await start({ app: { auth: { scopes: 'openid a' } } });

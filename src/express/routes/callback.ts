@@ -4,9 +4,10 @@ import { homePath } from '../../core/return-to.ts';
 import { decodeTransaction, restartsOf, type Transaction } from '../../core/transaction.ts';
 import { type Context, signedIn } from '../context.ts';
 import { awaitOutcome, publishOutcome } from '../login-outcome.ts';
-import { redirect } from '../pages.ts';
+import { redirect, refusePrefetch } from '../pages.ts';
 import { withPostId } from '../preserved-post.ts';
 import type { LoginOutcome } from '../redemptions.ts';
+import { isPrefetch } from '../request-kind.ts';
 import { respondError } from '../respond-error.ts';
 import { adoptSession, getLoginState, sessionLengthMs } from '../session.ts';
 import { fingerprint, startLogin, transactionPurpose } from '../start-login.ts';
@@ -21,6 +22,8 @@ export async function callbackRoute(
   res: Response,
   next: NextFunction,
 ): Promise<void> {
+  // What it brings may be old, and a login would begin anew.
+  if (isPrefetch(req.headers)) return refusePrefetch(res, homePath(context.settings.baseUrl));
   try {
     const parameters = await callbackParameters(context, req, res);
     if (parameters !== undefined) await handleResponse(context, req, res, parameters);
