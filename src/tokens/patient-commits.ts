@@ -19,7 +19,17 @@ export interface GrantBase {
   readonly spent: RefreshToken;
 }
 
-const CHANGE_TRIES = 5;
+type Change = (cache: TokenCache) => TokenCache;
+
+/** A commit that could not be stored. */
+interface Unsaved {
+  readonly sealed: Commit;
+  /** The change that it was, for a newer record that still holds `spent`. */
+  readonly redo?: { readonly spent: RefreshToken; readonly change: Change };
+}
+
+/** As often as a login tries: each of them lost to the commit of another. */
+const CHANGE_TRIES = 50;
 const RETRY_SECONDS = 30;
 const RETRY_MS = { first: 100, most: 2000 };
 const MAX_UNSAVED = 1000;
@@ -28,7 +38,7 @@ const MAX_UNSAVED = 1000;
 export class PatientCommits {
   readonly #parts: CommitParts;
   /** The provider has rotated, so the only copy of a refresh token is here. */
-  readonly #unsaved = new Map<string, Commit>();
+  readonly #unsaved = new Map<string, Unsaved>();
   /** The store is known to be out of order; said once. */
   #isFailing = false;
 
@@ -37,19 +47,70 @@ export class PatientCommits {
   }
 
   /** Tries for half a minute; after that the cache is kept in memory for the next lease. */
-  async commit(session: SignedIn, expected: number, cache: TokenCache): Promise<CommitResult> {
-    const { records, clock, logger, events } = this.#parts;
-    const sealed = records.seal(session, expected, cache, clock.now());
+  commit(session: SignedIn, expected: number, cache: TokenCache): Promise<CommitResult> {
+    const sealed = this.#seal(session, expected, cache);
+    return this.#patiently(session, { sealed }, () => this.#parts.records.commit(session.handle, sealed));
+  }
+
+  /**
+   * Commits what a grant brought, as a change of the cache that it was made from. A login that stored its tokens
+   * meanwhile made a newer record: where that still holds the refresh token that was spent, the change is made to it,
+   * or the one that came for it would be lost.
+   */
+  async change(
+    { session, spent, ...base }: GrantBase,
+    change: Change,
+  ): Promise<{ result: CommitResult; cache: TokenCache; version: number }> {
+    const { records } = this.#parts;
+    for (let { cache, version } = base, tries = 1; ; tries += 1) {
+      const changed = change(cache);
+      const unsaved = { sealed: this.#seal(session, version, changed), redo: { spent, change } };
+      const result = await this.#patiently(session, unsaved, () =>
+        records.commit(session.handle, unsaved.sealed),
+      );
+      const stored = { result, cache: changed, version: version + 1 };
+      if (result !== 'newer' || tries >= CHANGE_TRIES) return stored;
+      const newer = await this.#patiently(session, unsaved, () => records.load(session.handle));
+      if (newer.state === 'tombstone') return { ...stored, result: 'tombstone' };
+      if (newer.cache === undefined || !holds(newer.cache, spent)) return stored;
+      ({ cache, version } = { cache: newer.cache, version: newer.version });
+    }
+  }
+
+  /** Stores first what could not be stored before; the record as it is then. */
+  async saveUnsaved(session: SignedIn, record: OpenRecord): Promise<OpenRecord> {
+    const { ref } = session.handle;
+    const unsaved = this.#unsaved.get(ref);
+    if (unsaved === undefined) return record;
+    const { sealed, redo } = unsaved;
+    const { cache, version } = record;
+    if (version === sealed.expected && record.state !== 'tombstone') {
+      await this.#parts.records.commit(session.handle, sealed);
+    } else if (redo !== undefined && cache !== undefined && holds(cache, redo.spent)) {
+      await this.change({ session, cache, version, spent: redo.spent }, redo.change);
+    }
+    this.#unsaved.delete(ref);
+    return this.#parts.records.load(session.handle);
+  }
+
+  #seal(session: SignedIn, expected: number, cache: TokenCache): Commit {
+    const { records, clock } = this.#parts;
+    return records.seal(session, expected, cache, clock.now());
+  }
+
+  /** Calls the store until it answers. */
+  async #patiently<T>(session: SignedIn, unsaved: Unsaved, call: () => Promise<T>): Promise<T> {
+    const { clock, logger, events } = this.#parts;
     const giveUpAt = clock.now() + RETRY_SECONDS;
     for (let delayMs = RETRY_MS.first; ; delayMs = Math.min(2 * delayMs, RETRY_MS.most)) {
       try {
         // A commit that was reported as failed may have arrived: the same one again is committed.
-        const result = await records.commit(session.handle, sealed);
+        const result = await call();
         this.#isFailing = false;
         return result;
       } catch (error) {
         if (clock.now() >= giveUpAt) {
-          this.#keep(session.handle.ref, sealed);
+          this.#keep(session.handle.ref, unsaved);
           logger.error(
             'A refreshed token could not be stored; this process keeps it until the store accepts it',
           );
@@ -67,41 +128,7 @@ export class PatientCommits {
     }
   }
 
-  /**
-   * Commits what a grant brought, as a change of the cache that it was made from. A login that stored its tokens
-   * meanwhile made a newer record: where that still holds the refresh token that was spent, the change is made to it,
-   * or the one that came for it would be lost.
-   */
-  async change(
-    { session, spent, ...base }: GrantBase,
-    change: (cache: TokenCache) => TokenCache,
-  ): Promise<{ result: CommitResult; cache: TokenCache; version: number }> {
-    for (let { cache, version } = base, tries = 1; ; tries += 1) {
-      const changed = change(cache);
-      const result = await this.commit(session, version, changed);
-      const newer =
-        result === 'newer' && tries < CHANGE_TRIES
-          ? await this.#parts.records.load(session.handle)
-          : undefined;
-      if (newer?.cache === undefined || !holds(newer.cache, spent))
-        return { result, cache: changed, version: version + 1 };
-      ({ cache, version } = { cache: newer.cache, version: newer.version });
-    }
-  }
-
-  /** Stores first what could not be stored before; the record as it is then. */
-  async saveUnsaved(session: SignedIn, record: OpenRecord): Promise<OpenRecord> {
-    const { ref } = session.handle;
-    const unsaved = this.#unsaved.get(ref);
-    if (unsaved === undefined) return record;
-    if (record.version === unsaved.expected && record.state !== 'tombstone') {
-      await this.#parts.records.commit(session.handle, unsaved);
-    }
-    this.#unsaved.delete(ref);
-    return this.#parts.records.load(session.handle);
-  }
-
-  #keep(ref: string, unsaved: Commit): void {
+  #keep(ref: string, unsaved: Unsaved): void {
     this.#unsaved.set(ref, unsaved);
     const oldest = this.#unsaved.size > MAX_UNSAVED ? this.#unsaved.keys().next().value : undefined;
     if (oldest !== undefined) this.#unsaved.delete(oldest);

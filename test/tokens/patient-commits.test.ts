@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import type { SignedIn } from '../../src/core/session-handle.ts';
-import { COMMIT } from '../../src/storage/redis-scripts.ts';
+import { COMMIT, LOAD } from '../../src/storage/redis-scripts.ts';
 import { describeRedis, isPending, keyOf, redisEngine, WatchedClient } from '../storage/engine-support.ts';
 import { startProvider, type TestProvider } from '../support/provider.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
@@ -21,8 +21,11 @@ function barrier(): { passed: Promise<void>; open: () => void } {
 /** A connection whose server does as it is told, and whose answer to the next commit is lost. */
 class LossyClient extends WatchedClient {
   losesNextCommit = false;
+  /** What comes between, by the script that is about to run. */
+  before = new Map<string, () => Promise<unknown>>();
 
   override async sendCommand(words: string[]): Promise<unknown> {
+    await this.before.get(words[1] ?? '')?.();
     const isLost = this.losesNextCommit && words[1] === COMMIT.sha1;
     if (isLost) this.losesNextCommit = false;
     const answer = await super.sendCommand(words);
@@ -87,8 +90,24 @@ describeRedis('commits that the store does not take at once', () => {
     return refreshing;
   }
 
+  /** As a login that brings no refresh token: the newer record holds the one that is being spent. */
+  async function overtake(): Promise<void> {
+    const { cache, version } = await theirs.records.load(session.handle);
+    const sealed = theirs.records.seal(session, version, cache!, Date.now() / 1000);
+    expect(await theirs.records.commit(session.handle, sealed)).toBe('committed');
+  }
+
   async function untilRetried(times: number): Promise<void> {
     while (mine.events.count('commitRetried') < times) await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+
+  /** A refresh whose commit the store does not take for half a minute. */
+  async function refreshUnsaved(): Promise<void> {
+    const refreshing = refreshInto(() => admin('CONFIG', 'SET', 'maxmemory', '1'));
+    const outcome = expect(refreshing).rejects.toMatchObject({ name: 'StoreUnavailableError' });
+    await untilRetried(2);
+    travel(31);
+    await outcome;
   }
 
   test('C45: killed between answer and commit, and back with the old record: committed, alive, one grant', async () => {
@@ -183,11 +202,7 @@ describeRedis('commits that the store does not take at once', () => {
   });
 
   test('after half a minute the caller is sent away; the token is kept, and stored before the next grant', async () => {
-    const refreshing = refreshInto(() => admin('CONFIG', 'SET', 'maxmemory', '1'));
-    const outcome = expect(refreshing).rejects.toMatchObject({ name: 'StoreUnavailableError' });
-    await untilRetried(2);
-    travel(31);
-    await outcome;
+    await refreshUnsaved();
     expect(mine.logs.filter(({ level }) => level === 'error')).toHaveLength(1);
     const said = mine.logs.filter(({ message }) => message.includes('cannot be stored now'));
     expect(said.map(({ details }) => details)).toEqual([{ error: expect.stringContaining('out of memory') }]);
@@ -202,15 +217,50 @@ describeRedis('commits that the store does not take at once', () => {
   });
 
   test('… and it is forgotten where the session got another cache, or ended, meanwhile', async () => {
-    const refreshing = refreshInto(() => admin('CONFIG', 'SET', 'maxmemory', '1'));
-    const outcome = expect(refreshing).rejects.toMatchObject({ name: 'StoreUnavailableError' });
-    await untilRetried(1);
-    travel(31);
-    await outcome;
+    await refreshUnsaved();
     await theirs.records.remove(session.handle);
     await admin('CONFIG', 'SET', 'maxmemory', '0');
     await expect(mine.getToken(session)).rejects.toMatchObject({ ...INTERACTION, reason: 'signed_out' });
     expect(await admin('HGETALL', keyOf(session.handle.ref))).toEqual({ t: '1' });
+  });
+
+  test('… and also where a login was stored meanwhile that holds the spent one still', async () => {
+    await refreshUnsaved();
+    await admin('CONFIG', 'SET', 'maxmemory', '0');
+    await overtake();
+    const { access_token } = provider.tokenCalls[0]?.answer ?? {};
+    expect(await mine.getToken(session)).toMatchObject({ accessToken: access_token, source: 'cache' });
+    await expectAlive();
+  });
+
+  test('a commit that many logins overtake, one after another, is made to the last of them, also where reading one fails', async () => {
+    let overtaking = 12;
+    client.before.set(COMMIT.sha1, async () => {
+      if (overtaking > 0) await overtake();
+      overtaking -= 1;
+    });
+    client.before.set(LOAD.sha1, async () => {
+      if (overtaking === 12) return;
+      client.before.delete(LOAD.sha1);
+      throw new Error('Socket closed unexpectedly');
+    });
+    travel(LIFETIME + 1);
+    expect(await mine.getToken(session)).toMatchObject({ source: 'provider' });
+    expect(overtaking).toBe(-1);
+    expect(await storedRefreshToken()).toBe(provider.tokenCalls[0]?.answer?.refresh_token);
+    await expectAlive();
+  });
+
+  test('C36: a logout right after the login that overtook a refresh: the token of the refresh is revoked', async () => {
+    client.before.set(COMMIT.sha1, async () => {
+      client.before.delete(COMMIT.sha1);
+      await overtake();
+      client.before.set(LOAD.sha1, async () => void (await theirs.records.remove(session.handle)));
+    });
+    travel(LIFETIME + 1);
+    await expect(mine.getToken(session)).rejects.toMatchObject({ ...INTERACTION, reason: 'signed_out' });
+    while (provider.revocations.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(provider.revocations[0]?.token).toBe(provider.tokenCalls[0]?.answer?.refresh_token);
   });
 
   test('C36: a logout while a commit is tried again: refused for good, and the token revoked', async () => {
