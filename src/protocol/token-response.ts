@@ -4,6 +4,7 @@ import { ConfigurationError } from '../core/errors.ts';
 import { normalizeAnswer } from '../core/token-answer.ts';
 import { parseRetryAfter, type TokenEndpointFailure } from '../core/token-endpoint-outcome.ts';
 import { AnswerLostError, type Fetch, wasSent } from './fetch.ts';
+import { withoutSecrets } from './quoted-secrets.ts';
 
 /** What one token endpoint request left behind, whatever openid-client then makes of it. */
 export interface Exchange {
@@ -80,7 +81,7 @@ function describeFailure(
   return {
     transport: 'answered',
     status: response.status,
-    ...(typeof json?.error === 'string' ? { error: json.error } : {}),
+    ...(typeof json?.error === 'string' ? { error: withoutSecrets(json.error, sent) } : {}),
     ...(typeof json?.suberror === 'string' ? { suberror: json.suberror } : {}),
     ...(typeof json?.error_description === 'string'
       ? { description: withoutSecrets(json.error_description, sent) }
@@ -88,21 +89,6 @@ function describeFailure(
     ...(claims === undefined ? {} : { claims }),
     ...(retryAfter === undefined ? {} : { retryAfter }),
   };
-}
-
-const PUBLIC = /^(client_id|redirect_uri|scope|resource|audience|.*_type)$/;
-
-/** Some providers quote what they refuse. */
-function withoutSecrets(text: string, { body, headers }: RequestInit): string {
-  const parameters = [...new URLSearchParams(body as URLSearchParams)];
-  const secrets = parameters.flatMap(([name, value]) => (PUBLIC.test(name) ? [] : [value]));
-  const [, credentials = ''] = new Headers(headers).get('authorization')?.split(' ') ?? [];
-  const [, encoded = ''] = Buffer.from(credentials, 'base64').toString().split(':');
-  const password = new URLSearchParams(`password=${encoded}`).get('password') ?? '';
-  return [...secrets, credentials, encoded, password]
-    .flatMap((secret) => [secret, encodeURIComponent(secret)])
-    .filter((secret) => secret !== '')
-    .reduce((rest, secret) => rest.replaceAll(secret, '…'), text);
 }
 
 /** A claims challenge comes as JSON text or as an object; anything else is not one. */
