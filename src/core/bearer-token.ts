@@ -64,7 +64,8 @@ export function refuseClaims(
 
 /** Whether it is a token of another kind. */
 function isForeign(claims: Readonly<Record<string, unknown>>): boolean {
-  if (USE_CLAIMS.some((name) => /^(id|refresh|logout)(_token)?$/i.test(String(claims[name])))) return true;
+  if (USE_CLAIMS.some((name) => /^(id|refresh|offline|logout)(_token)?$/i.test(String(claims[name]))))
+    return true;
   // Up to version 24 Keycloak's access tokens have the nonce of the login. They say what they are.
   const mayHaveNonce = /^(bearer|dpop)$/i.test(String(claims.typ));
   return FOREIGN_CLAIMS.some((name) => Object.hasOwn(claims, name) && !(name === 'nonce' && mayHaveNonce));

@@ -68,6 +68,7 @@ describe('refuseClaims', () => {
     ['c_hash: an ID token', { c_hash: 'h' }],
     ['typ ID, as one provider writes it', { typ: 'ID' }],
     ['typ Refresh', { typ: 'Refresh' }],
+    ['typ Offline, a refresh token for offline_access', { typ: 'Offline' }],
     ['events: a logout token', { events: { 'http://schemas.openid.net/event/backchannel-logout': {} } }],
   ])('%s is refused', (_name, changes) => {
     expect(refuse(changes)).toMatchObject({ status: 401, error: 'invalid_token' });
