@@ -59,6 +59,11 @@ describe('remedyFor', () => {
     expect(remedy({ status, parameters })).toEqual({ kind: 'better', request: wanted });
   });
 
+  test('insufficient_scope of a forced token: one for those scopes may be cached', () => {
+    const parameters = { error: 'insufficient_scope', scope: 'c' };
+    expect(remedy({ parameters }, { ...FIRST, forceRefresh: true })?.request.forceRefresh).toBe(false);
+  });
+
   test.each<[string, number, Record<string, string>, 'rejected' | undefined]>([
     ['invalid_token', 401, { error: 'invalid_token' }, 'rejected'],
     ['no words at all', 401, {}, 'rejected'],

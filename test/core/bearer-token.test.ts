@@ -34,6 +34,8 @@ describe('refuseClaims', () => {
     ['expired, inside the tolerance', { exp: NOW - 29 }],
     ['not valid yet, inside the tolerance', { nbf: NOW + 30, iat: NOW + 30 }],
     ['an sid, which access tokens have too', { sid: 's' }],
+    ['a nonce, with typ Bearer', { nonce: 'n', typ: 'Bearer' }],
+    ['a nonce, with typ DPoP', { nonce: 'n', typ: 'DPoP' }],
   ])('%s is taken', (_name, changes) => {
     expect(refuse(changes)).toBeUndefined();
   });
@@ -68,6 +70,8 @@ describe('refuseClaims', () => {
     ['c_hash: an ID token', { c_hash: 'h' }],
     ['typ ID, as one provider writes it', { typ: 'ID' }],
     ['typ Refresh', { typ: 'Refresh' }],
+    ['token_use id', { token_use: 'id' }],
+    ['token_type refresh_token', { token_type: 'refresh_token' }],
     ['typ Offline, a refresh token for offline_access', { typ: 'Offline' }],
     ['events: a logout token', { events: { 'http://schemas.openid.net/event/backchannel-logout': {} } }],
   ])('%s is refused', (_name, changes) => {
