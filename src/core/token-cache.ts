@@ -134,9 +134,11 @@ export function findRefreshToken(
   return covering.findLast((entry) => entry.audience === audience) ?? covering.at(-1);
 }
 
-/** Puts the rotated token in the place of the one that was spent. */
+/** Puts the rotated token in the place of the one that was spent: for each target, where one serves several. */
 export function rotateRefreshToken(cache: TokenCache, spent: string, next: RefreshToken): TokenCache {
-  const refreshTokens = cache.refreshTokens.map((entry) => (entry.token === spent ? next : entry));
+  const refreshTokens = cache.refreshTokens.map((entry) =>
+    entry.token === spent ? { ...next, resources: entry.resources, audience: entry.audience } : entry,
+  );
   return { ...cache, refreshTokens };
 }
 

@@ -194,6 +194,20 @@ describe('refresh tokens', () => {
   });
 });
 
+test('one refresh token that a provider gave for two targets is rotated for both', () => {
+  const known = cache({
+    refreshTokens: [
+      { token: 'same', resources: [R1] },
+      { token: 'same', resources: [R2] },
+    ],
+  });
+  const { refreshTokens } = rotateRefreshToken(known, 'same', { token: 'next', resources: [R1] });
+  expect(refreshTokens).toEqual([
+    { token: 'next', resources: [R1] },
+    { token: 'next', resources: [R2] },
+  ]);
+});
+
 test('the next login asks for everything that was granted, and for every resource', () => {
   const known = cache({
     accessTokens: [token({ scopes: 'b a' }), token({ scopes: 'c a', resource: R1 })],

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import type { SignedIn } from '../../src/core/session-handle.ts';
+import type { TokenCache } from '../../src/core/token-cache.ts';
 import { COMMIT, LOAD } from '../../src/storage/redis-scripts.ts';
 import { describeRedis, isPending, keyOf, redisEngine, WatchedClient } from '../storage/engine-support.ts';
 import { startProvider, type TestProvider } from '../support/provider.ts';
@@ -91,9 +92,9 @@ describeRedis('commits that the store does not take at once', () => {
   }
 
   /** As a login that brings no refresh token: the newer record holds the one that is being spent. */
-  async function overtake(): Promise<void> {
+  async function overtake(change = (cache: TokenCache) => cache): Promise<void> {
     const { cache, version } = await theirs.records.load(session.handle);
-    const sealed = theirs.records.seal(session, version, cache!, Date.now() / 1000);
+    const sealed = theirs.records.seal(session, version, change(cache!), Date.now() / 1000);
     expect(await theirs.records.commit(session.handle, sealed)).toBe('committed');
   }
 
@@ -231,6 +232,15 @@ describeRedis('commits that the store does not take at once', () => {
     const { access_token } = provider.tokenCalls[0]?.answer ?? {};
     expect(await mine.getToken(session)).toMatchObject({ accessToken: access_token, source: 'cache' });
     await expectAlive();
+  });
+
+  test('… and not where that login brought another', async () => {
+    await refreshUnsaved();
+    await admin('CONFIG', 'SET', 'maxmemory', '0');
+    const refreshTokens = [{ token: 'of the login', resources: [] }];
+    await overtake((cache) => ({ ...cache, refreshTokens, accessTokens: [] }));
+    await expect(mine.getToken(session)).rejects.toMatchObject(INTERACTION);
+    expect(provider.tokenCalls[1]?.params.refresh_token).toBe('of the login');
   });
 
   test('a commit that many logins overtake, one after another, is made to the last of them, also where reading one fails', async () => {
