@@ -242,6 +242,12 @@ describe('a forged token', () => {
       await expect(verify(await signedBy(key, { alg }))).rejects.toThrow(InvalidJwtError);
   });
 
+  test('one key of the provider under the kid of another', async () => {
+    serve(publicOf(rsa), { ...publicOf(otherRsa), kid: 'other' });
+    await verify(await signedBy(otherRsa, { kid: 'other' }));
+    await expect(verify(await signedBy(otherRsa, { kid: rsa.kid! }))).rejects.toThrow(InvalidJwtError);
+  });
+
   test('another key under the provider’s kid; an own key in the header', async () => {
     await expect(verify(await signedBy(otherRsa, { kid: rsa.kid! }))).rejects.toThrow(InvalidJwtError);
     const own = {
