@@ -164,6 +164,26 @@ describe('TimedLock', () => {
     expect((await new ReleasedLock(callsOf(store)).take('record')).isTakeover).toBe(false);
   });
 
+  test('a name whose write failed, while another took the lock, does not free that', async () => {
+    const store = new MemoryStore();
+    const other = new ReleasedLock(callsOf(store));
+    const failing = new MemoryStore();
+    Object.assign(failing, {
+      get: store.get.bind(store),
+      set: (id: string, session: SessionData, done: (error?: unknown) => void) => {
+        if (isTaken) store.set(id, session, done);
+        else void other.take('record').then(() => done(new Error('no answer')));
+        isTaken = true;
+      },
+    });
+    let isTaken = false;
+    const late = new ReleasedLock(callsOf(failing));
+    await expect(late.tryTake('record')).rejects.toThrow('could not write');
+    // As many calls as it needs to look at the lock and to free it.
+    for (let calls = 0; calls < 5; calls += 1) await callsOf(store).get('another');
+    expect(await new ReleasedLock(callsOf(store)).tryTake('record')).toBeUndefined();
+  });
+
   test('one that woke up after its lock was taken over neither frees nor keeps it', async () => {
     const store = new MemoryStore();
     const [stalled, next] = [new ReleasedLock(callsOf(store)), new ReleasedLock(callsOf(store))];
