@@ -1,6 +1,5 @@
 import { afterEach, expect, test } from '@jest/globals';
-import { MemoryStore } from 'express-session';
-import { countingStore, type StoreFault } from '../support/stores.ts';
+import { countingStore, DistantStore, type StoreFault } from '../support/stores.ts';
 import { dataOf } from './session-slow-handler.ts';
 import {
   atCallback,
@@ -16,9 +15,6 @@ import {
 } from './session-support.ts';
 
 afterEach(closeAll);
-
-/** Not taken for a store of this process alone. */
-class DistantStore extends MemoryStore {}
 
 /** Every call of the store in turn fails, from the callback's first to its last. */
 test.each([

@@ -17,6 +17,9 @@ export interface Counted {
   count(operation?: StoreOperation, prefix?: string | { not: string }): number;
 }
 
+/** Not taken for a store of this process alone. */
+export class DistantStore extends MemoryStore {}
+
 type Callback = (error?: unknown, data?: SessionData | null) => void;
 type Operation = (sid: string, ...rest: unknown[]) => void;
 

@@ -1,16 +1,12 @@
 import { afterEach, expect, test } from '@jest/globals';
-import { MemoryStore } from 'express-session';
 import { SessionStoreCalls } from '../../src/storage/session-store-calls.ts';
 import { SessionTokenStore } from '../../src/storage/session-token-store.ts';
 import { recordEvents } from '../storage/engine-support.ts';
 import { ReleasedLock, releaseAll } from '../storage/timed-lock-support.ts';
 import { startProvider, type TestProvider } from '../support/provider.ts';
-import { latencyStore } from '../support/stores.ts';
+import { DistantStore, latencyStore } from '../support/stores.ts';
 import { travel } from '../support/time.ts';
 import { type AppProcess, LIFETIME, login, openProcess } from './process-support.ts';
-
-/** Not in this process, as far as anybody can tell. */
-class DistantStore extends MemoryStore {}
 
 let provider: TestProvider | undefined;
 

@@ -7,10 +7,9 @@ import { ProviderPatience } from '../../src/tokens/provider-patience.ts';
 import { bindTo } from '../storage/engine-support.ts';
 import { startProvider, type TestProvider } from '../support/provider.ts';
 import { redisAvailable, startRedis } from '../support/redis.ts';
+import { DistantStore } from '../support/stores.ts';
 import { restoreTime, travel } from '../support/time.ts';
 import { type AppProcess, LIFETIME, login, openProcess } from './process-support.ts';
-
-class DistantStore extends MemoryStore {}
 
 interface Opened {
   /** The same data, as another process has it. */
